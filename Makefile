@@ -1,0 +1,37 @@
+# Every verb works on a fresh clone: what it needs is installed into .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: quickstart test test-slow check docs clean
+
+quickstart: $(VENV)/.installed  ## three methods and two controls on a real task sequence, and a report
+	$(BIN)/continual study pydocs --methods frozen,lora,curlora,nlora,slora --out runs/quickstart
+
+test: $(VENV)/.installed-dev  ## the fast suite
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.installed-dev  ## the slow suite
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed-dev  ## format, lint, types
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright
+
+docs: $(VENV)/.installed  ## the documentation site, into site/
+	$(PIP) --editable '.[docs]' && $(BIN)/mkdocs build --strict
+
+clean:  ## the virtual environment and everything built
+	rm -rf $(VENV) build dist site
+
+# torch goes first: with it in place, nothing below replaces it by a build of several gigabytes.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing continual and what it needs into $(VENV) (a few minutes) ..."
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
