@@ -1,0 +1,30 @@
+"""Published ways to adapt a frozen weight, their contract, and how they are put on a model."""
+
+from continual.adapters.adaptation import Adaptation
+from continual.adapters.attach import attach
+from continual.adapters.base import Adapter, Site
+from continual.adapters.curlora import CURLoRAConfig
+from continual.adapters.inclora import IncLoRAConfig
+from continual.adapters.lora import LoRAConfig
+from continual.adapters.nlora import NLoRAConfig
+from continual.adapters.registry import ALIASES, METHODS, Method, configure, method_named
+from continual.adapters.slora import SLoRAConfig
+from continual.adapters.targets import DEFAULT_TARGETS
+
+__all__ = [
+    "ALIASES",
+    "DEFAULT_TARGETS",
+    "METHODS",
+    "Adaptation",
+    "Adapter",
+    "CURLoRAConfig",
+    "IncLoRAConfig",
+    "LoRAConfig",
+    "Method",
+    "NLoRAConfig",
+    "SLoRAConfig",
+    "Site",
+    "attach",
+    "configure",
+    "method_named",
+]

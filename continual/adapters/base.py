@@ -1,0 +1,158 @@
+"""The contract of one adapted weight, as equations.
+
+W (m, n) is the frozen weight in (outputs, inputs) layout, x its input, y = x Wᵗ + b the frozen
+layer's own output, ΔW (m, n) what the adapter adds. Laws 1-5 and 8 of the design are stated on the
+methods below and tested for every registered method by one file of tests.
+
+Everything an adapter holds is float32 whatever the backbone's dtype, because small updates vanish
+in bfloat16. Its branch is computed in that dtype too and rounded once: y + Δy is added in the wider
+dtype and returned in y's. Under autocast torch chooses the dtype of the products.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from continual.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Site:
+    """One weight of the backbone that is to be adapted.
+
+    Attributes:
+        name: the layer's path in the model, such as "model.layers.0.self_attn.q_proj".
+        weight: W (m, n) in (outputs, inputs) layout; detached, read only.
+        share: this weight's part of all adapted numbers, in (0, 1]; the shares sum to 1.
+        seed: from (the attach seed, name): every random choice at this weight starts from it.
+    """
+
+    name: str
+    weight: Tensor
+    share: float
+    seed: int
+
+
+class Adapter(nn.Module, ABC):
+    """A trained change ΔW of one frozen weight. Fresh, it changes nothing (law 1)."""
+
+    @abstractmethod
+    def __init__(self, site: Site, config: Any) -> None:
+        """Build for one weight; equal (site, config) give equal numbers in any order of visits.
+
+        Raises:
+            InputError: the config does not fit this weight; the message names the layer.
+        """
+        super().__init__()
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
+    ) -> Float[Tensor, "*batch m"]:
+        """Return y + x ΔWᵗ, in y's dtype (law 2: equal to the dense form).
+
+        The number of matrix products does not depend on the number of tasks (law 7).
+        """
+
+    @abstractmethod
+    def delta_weight(self) -> Float[Tensor, "m n"]:
+        """Return ΔW, dense and differentiable: for tests, metrics and merging."""
+
+    @abstractmethod
+    def factors(self) -> tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]] | None:
+        """Return detached (B, A) with B A = ΔW, scale folded in; None if there are none (law 8)."""
+
+    @abstractmethod
+    def penalty(self) -> Float[Tensor, ""]:
+        """Return what this weight adds to the loss, once per optimiser step.
+
+        The model's penalty is the sum over its adapters, so a mean over all adapted numbers is
+        written as the mean over this weight times ``site.share``.
+        """
+
+    @abstractmethod
+    def begin_task(self, task: int) -> None:
+        """Prepare for task 0, 1, 2, ... in order; ΔW stays what it was (law 4).
+
+        Task 0 of a fresh adapter does nothing. Parameters may be replaced: ask for them again.
+        """
+
+    @abstractmethod
+    def restore(self, tensors: Mapping[str, Tensor], weight: Float[Tensor, "m n"]) -> None:
+        """Become the adapter whose ``state_dict`` was ``tensors``, bit for bit (law 5).
+
+        Args:
+            tensors: complete; keys have been checked.
+            weight: the frozen W, from which unsaved frozen factors are rebuilt.
+
+        Raises:
+            InputError: a tensor of an impossible shape.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def trained_numbers(m: int, n: int, config: Any, task: int) -> int:
+        """Return how many numbers learn at one (m, n) weight during task 0, 1, ... (law 3)."""
+
+
+def seed_of(*parts: object) -> int:
+    """Return a seed in [0, 2⁶³) that is a pure function of the parts.
+
+    >>> seed_of(0, "layer.1") == seed_of(0, "layer.1")
+    True
+    >>> seed_of(0, "layer.1") == seed_of(1, "layer.1")
+    False
+    """
+    text = "\x00".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def check_rank(rank: int, site: Site, method: str) -> int:
+    """Return ``rank`` if ``site`` can hold it.
+
+    Raises:
+        InputError: larger than min(m, n); names the layer.
+    """
+    m, n = site.weight.shape
+    if rank > min(m, n):
+        raise InputError(
+            f"{method} of rank {rank} does not fit layer {site.name!r}, whose weight is "
+            f"({m}, {n}): at most {min(m, n)} is possible. Lower the rank or choose other targets."
+        )
+    return rank
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise ``InputError`` unless ``value`` is a finite number above zero."""
+    if isinstance(value, bool) or not 0 < value < float("inf"):
+        raise InputError(f"{name} must be a finite number above 0; got {value!r}.")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise ``InputError`` unless ``value`` is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be an integer of at least 1; got {value!r}.")
+
+
+def copy_state(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy ``tensors`` into a module's parameters and buffers, in place.
+
+    Raises:
+        InputError: a shape differs; nothing was copied.
+    """
+    own = module.state_dict(keep_vars=True)
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise InputError(
+                f"the saved tensor {name!r} has shape {tuple(tensors[name].shape)}; this adapter "
+                f"holds {tuple(tensor.shape)}. The file is damaged or of another configuration."
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])

@@ -1,0 +1,204 @@
+"""Every method by name: a plain dict, and one function that answers an unknown name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from continual.adapters.base import Adapter
+from continual.adapters.curlora import CURLoRA, CURLoRAConfig
+from continual.adapters.inclora import IncLoRA, IncLoRAConfig
+from continual.adapters.lora import LoRA, LoRAConfig
+from continual.adapters.nlora import NLoRA, NLoRAConfig
+from continual.adapters.slora import SLoRA, SLoRAConfig
+from continual.errors import InputError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A named way to adapt a backbone to a sequence of tasks.
+
+    Attributes:
+        name: how it is written in files and on the command line.
+        title: how it is printed.
+        paper: where it was published, or "" for a control.
+        summary: one sentence.
+        config: its frozen settings; ``config()`` are the defaults.
+        adapter: what sits at each adapted weight; None if there is nothing.
+        trains: what learns; the task heads do too, unless "nothing".
+        learning_rate: peak of AdamW where the run does not name one.
+        control: whether it is there to keep the others honest.
+        lora_export: whether ΔW has an exact low-rank form, written by factors.
+        trained_numbers: closed formula for one (m, n) weight, without heads.
+    """
+
+    name: str
+    title: str
+    paper: str
+    summary: str
+    config: type
+    adapter: type[Adapter] | None
+    trains: Literal["adapters", "nothing", "heads", "everything"]
+    learning_rate: float
+    control: bool
+    lora_export: bool
+    trained_numbers: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoConfig:
+    """A method without settings."""
+
+
+_ALL = (
+    Method(
+        name="full",
+        title="Full fine-tuning",
+        paper="",
+        summary="Every number of the backbone learns; the usual upper bound of forgetting.",
+        config=NoConfig,
+        adapter=None,
+        trains="everything",
+        learning_rate=1e-4,
+        control=True,
+        lora_export=False,
+        trained_numbers="m n",
+    ),
+    Method(
+        name="frozen",
+        title="Frozen backbone",
+        paper="",
+        summary="Nothing learns: the score that costs nothing and forgets nothing.",
+        config=NoConfig,
+        adapter=None,
+        trains="nothing",
+        learning_rate=1e-3,
+        control=True,
+        lora_export=False,
+        trained_numbers="0",
+    ),
+    Method(
+        name="head-only",
+        title="Heads only",
+        paper="",
+        summary="The backbone stays as it is and only the task heads learn (linear probe).",
+        config=NoConfig,
+        adapter=None,
+        trains="heads",
+        learning_rate=1e-3,
+        control=True,
+        lora_export=False,
+        trained_numbers="0",
+    ),
+    Method(
+        name="lora",
+        title="LoRA",
+        paper="Hu et al. 2022, arXiv:2106.09685",
+        summary="One low-rank pair is trained through all tasks.",
+        config=LoRAConfig,
+        adapter=LoRA,
+        trains="adapters",
+        learning_rate=1e-3,
+        control=True,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+    ),
+    Method(
+        name="inclora",
+        title="IncLoRA",
+        paper="Wang et al. 2023, arXiv:2310.14152",
+        summary="A new pair per task on top of the frozen earlier ones.",
+        config=IncLoRAConfig,
+        adapter=IncLoRA,
+        trains="adapters",
+        learning_rate=1e-3,
+        control=False,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+    ),
+    Method(
+        name="curlora",
+        title="CURLoRA",
+        paper="Fawi 2024, arXiv:2408.14572",
+        summary="A small core learns between the weight's own weakest columns and rows.",
+        config=CURLoRAConfig,
+        adapter=CURLoRA,
+        trains="adapters",
+        learning_rate=5e-3,
+        control=False,
+        lora_export=True,
+        trained_numbers="r²",
+    ),
+    Method(
+        name="nlora",
+        title="N-LoRA",
+        paper="Yang et al. 2024, arXiv:2410.10179",
+        summary="A new sparse pair per task, so that the changes of tasks seldom collide.",
+        config=NLoRAConfig,
+        adapter=NLoRA,
+        trains="adapters",
+        learning_rate=1e-3,
+        control=False,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+    ),
+    Method(
+        name="slora",
+        title="S-LoRA (SD-LoRA)",
+        paper="Wu et al. 2025, arXiv:2501.13198",
+        summary="Frozen directions of past tasks whose magnitudes go on learning.",
+        config=SLoRAConfig,
+        adapter=SLoRA,
+        trains="adapters",
+        learning_rate=1e-3,
+        control=False,
+        lora_export=True,
+        trained_numbers="r (m + n) + t",
+    ),
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
+ALIASES: dict[str, str] = {"sdlora": "slora", "sd-lora": "slora"}
+
+
+def method_named(name: str) -> Method:
+    """Return the method of that name or alias.
+
+    Raises:
+        InputError: no such method; names the known ones and the nearest.
+    """
+    known = ALIASES.get(name, name)
+    if known not in METHODS:
+        raise unknown("method", name, [*METHODS, *ALIASES])
+    return METHODS[known]
+
+
+def configure(method: str, settings: Mapping[str, Any]) -> Any:
+    """Return a method's config with some settings changed, as a file or the command line give them.
+
+    Raises:
+        InputError: unknown method or setting, or a value out of range.
+
+    >>> configure("lora", {"rank": 4})
+    LoRAConfig(rank=4, alpha=16.0)
+    """
+    found = method_named(method)
+    allowed = [field.name for field in fields(found.config)]
+    for name in settings:
+        if name not in allowed:
+            raise unknown(f"setting of {found.name}", name, allowed)
+    return found.config(**settings)
+
+
+def check_config(method: Method, config: object | None) -> Any:
+    """Return ``config``, or the method's defaults for None.
+
+    Raises:
+        InputError: a config of another method.
+    """
+    if config is None:
+        return method.config()
+    if not isinstance(config, method.config):
+        raise InputError(
+            f"method {method.name!r} is configured by {method.config.__name__}; "
+            f"got {type(config).__name__}."
+        )
+    return config

@@ -1,0 +1,162 @@
+"""Small networks and a little training, shared by the tests of this room."""
+
+import torch
+from torch import Tensor, nn
+
+from continual.adapters import METHODS, Adaptation, attach, configure
+from continual.adapters.base import Adapter, Site
+
+ADAPTER_METHODS = sorted(name for name, method in METHODS.items() if method.adapter is not None)
+TOKENS = torch.arange(24).reshape(2, 12) % 31
+
+
+def site(m: int = 7, n: int = 5, *, seed: int = 3, dtype: torch.dtype = torch.float32) -> Site:
+    """A random weight of its own; (7, 5) by default, so that no axis can be confused."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(m, n, generator=generator).to(dtype)
+    return Site(name="layer", weight=weight, share=1.0, seed=seed)
+
+
+def config_of(method: str, rank: int = 3) -> object:
+    """The method's config at a small rank."""
+    return configure(method, {"rank": rank} if METHODS[method].adapter else {})
+
+
+def adapter_of(method: str, where: Site, rank: int = 3) -> Adapter:
+    """A fresh adapter."""
+    kind = METHODS[method].adapter
+    assert kind is not None
+    return kind(where, config_of(method, rank))
+
+
+def train_adapter(adapter: Adapter, n: int, steps: int = 4, seed: int = 0) -> Adapter:
+    """A few real steps of AdamW towards random outputs."""
+    generator = torch.Generator().manual_seed(seed)
+    m = adapter.delta_weight().shape[0]
+    x, target = torch.randn(16, n, generator=generator), torch.randn(16, m, generator=generator)
+    optimiser = torch.optim.AdamW(adapter.parameters(), lr=0.05)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = (adapter(x, torch.zeros_like(target)) - target).square().mean() + adapter.penalty()
+        loss.backward()
+        optimiser.step()
+    return adapter
+
+
+def llama(dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Two layers, width 16, random but always the same."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=31,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    return LlamaForCausalLM(config).to(dtype).eval()
+
+
+def gpt2(dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Two layers, width 16, with transposed weights and biases."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=31,
+        n_positions=16,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    model = GPT2LMHeadModel(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter, std=0.1)
+    return model.to(dtype).eval()
+
+
+MODELS = {"llama": llama, "gpt2": gpt2}
+
+
+def adapt(name: str, method: str, *, tasks: int = 0, heads: nn.Module | None = None) -> Adaptation:
+    """A small model with a method on it, trained on ``tasks`` tasks."""
+    model = MODELS[name]()
+    beside = heads if heads is not None else nn.Linear(3, 2)
+    adaptation = attach(model, method, config_of(method), model_type=name, seed=5, heads=beside)
+    for task in range(tasks):
+        adaptation.begin_task(task)
+        train_model(adaptation, seed=task)
+    return adaptation
+
+
+def logits(model: nn.Module) -> Tensor:
+    """What the network says about the fixed tokens."""
+    with torch.no_grad():
+        return model(input_ids=TOKENS).logits
+
+
+def train_model(adaptation: Adaptation, steps: int = 3, seed: int = 0) -> None:
+    """A few real steps of AdamW on random next tokens."""
+    parameters = list(adaptation.trainable().values())
+    if not parameters:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(31, TOKENS.shape, generator=generator)
+    rate = 20.0 if adaptation.method.name == "curlora" else 0.02  # its columns and rows are tiny
+    optimiser = torch.optim.AdamW(parameters, lr=rate)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = adaptation.model(input_ids=TOKENS, labels=labels).loss + adaptation.penalty()
+        if adaptation.heads is not None:
+            loss = loss + sum(p.square().sum() for p in adaptation.heads.parameters())
+        if loss.requires_grad:
+            loss.backward()
+            optimiser.step()
+
+
+class One(nn.Module):
+    """A model of one layer."""
+
+    def __init__(self, kind: str, dtype: torch.dtype = torch.float32) -> None:
+        """Random weights and bias."""
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        n, m = (6, 6) if kind.startswith("square") else (5, 7)
+        if kind.endswith("conv1d"):
+            from transformers.pytorch_utils import Conv1D
+
+            self.layer = Conv1D(m, n)
+        else:
+            self.layer = nn.Linear(n, m, bias=kind == "linear")
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, generator=generator)
+        self.to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer alone."""
+        return self.layer(x)
+
+
+def inputs(model: One, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A batch with two leading axes."""
+    n = 6 if model.layer.weight.shape[0] == model.layer.weight.shape[1] else 5
+    return torch.randn(4, 3, n, generator=torch.Generator().manual_seed(2)).to(dtype)
+
+
+def adapted(method: str, model: One, tasks: int) -> Adaptation:
+    """The model after real training on a number of tasks."""
+    x = inputs(model, model.layer.weight.dtype)
+    adaptation = attach(model, method, config_of(method), targets=["layer"], seed=4)
+    for task in range(tasks):
+        adaptation.begin_task(task)
+        optimiser = torch.optim.AdamW(adaptation.trainable().values(), lr=0.05)
+        for _ in range(3):
+            optimiser.zero_grad()
+            (model(x).float().sub(task + 1).square().mean() + adaptation.penalty()).backward()
+            optimiser.step()
+    return adaptation

@@ -1,0 +1,234 @@
+"""The laws of the adapter contract, for every registered method and both kinds of linear layer."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from continual.adapters import METHODS, attach
+from tests.adapters.models import (
+    ADAPTER_METHODS,
+    One,
+    adapted,
+    adapter_of,
+    config_of,
+    inputs,
+    site,
+    train_adapter,
+)
+
+pytestmark = pytest.mark.parametrize("method", ADAPTER_METHODS)
+
+KINDS = ("linear", "linear without bias", "conv1d", "square conv1d")
+DTYPES = {"float32": (torch.float32, 1e-6), "bfloat16": (torch.bfloat16, 1e-2)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_fresh_adapter_changes_nothing(method, kind, dtype):
+    """Law 1: identity, to the last bit."""
+    model = One(kind, DTYPES[dtype][0])
+    x = inputs(model, DTYPES[dtype][0])
+    before = model(x)
+
+    adaptation = attach(model, method, config_of(method), targets=["layer"])
+    adaptation.begin_task(0)
+
+    assert torch.equal(model(x), before)
+    assert not adaptation.adapters["layer"].delta_weight().any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_the_factored_forward_equals_the_dense_one(method, kind, dtype, tasks):
+    """Law 2: y = x (W + ΔW)ᵗ + b."""
+    torch_dtype, tolerance = DTYPES[dtype]
+    model = One(kind, torch_dtype)
+    x = inputs(model, torch_dtype)
+    base = deepcopy(model.layer)
+    adaptation = adapted(method, model, tasks)
+
+    delta = adaptation.adapters["layer"].delta_weight().detach().double()
+    weight = base.weight.detach().double()
+    weight = weight.T if kind.endswith("conv1d") else weight
+    bias = dict(base.named_parameters()).get("bias", torch.zeros(()))
+    dense = x.double() @ (weight + delta).T + bias.double()
+
+    assert delta.norm() > 1e-3
+    assert model(x).dtype == torch_dtype
+    assert_close(
+        model(x).double(), dense, rtol=tolerance, atol=tolerance * dense.detach().abs().max().item()
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_declared_numbers_learn(method, kind):
+    """Law 3: gradients reach exactly the trainable numbers, as many as the closed formula says."""
+    model = One(kind)
+    adaptation = adapted(method, model, 3)
+    x = inputs(model)
+    n, m = x.shape[-1], model(x).shape[-1]
+
+    for parameter in model.parameters():
+        parameter.grad = None
+    (model(x).square().sum() + adaptation.penalty()).backward()
+    with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
+    learning = {name for name, p in model.named_parameters() if p.requires_grad}
+
+    assert with_gradient == learning
+    assert all(name.startswith("layer.adapter.") for name in learning)
+    expected = METHODS[method].adapter.trained_numbers(m, n, config_of(method), 2)
+    assert adaptation.trained_numbers() == expected
+
+
+def test_everything_an_adapter_holds_is_float32(method):
+    """Law 3 continued: whatever the backbone's dtype; indices aside."""
+    adapter = adapter_of(method, site(dtype=torch.bfloat16))
+
+    held = [t.dtype for t in [*adapter.parameters(), *adapter.buffers()] if t.is_floating_point()]
+
+    assert set(held) == {torch.float32}
+
+
+def test_beginning_a_task_forgets_nothing(method):
+    """Law 4: what was learned on tasks 0 to 3 is still there when the next one begins."""
+    adapter = adapter_of(method, site())
+
+    for task in range(4):
+        adapter.begin_task(task)
+        train_adapter(adapter, 5, seed=task)
+        before = adapter.delta_weight().detach().clone()
+        following = deepcopy(adapter)
+        following.begin_task(task + 1)
+
+        assert_close(following.delta_weight(), before, rtol=1e-6, atol=1e-6)
+
+
+def test_a_task_of_which_nothing_was_learned_harms_nothing(method):
+    """Law 4 continued: boundaries without any training step between them."""
+    adapter = adapter_of(method, site())
+    for task in range(3):
+        adapter.begin_task(task)
+    train_adapter(adapter, 5)
+    adapter.begin_task(3)
+
+    assert adapter.delta_weight().isfinite().all()
+    assert adapter.delta_weight().norm() > 0.01
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 4])
+@pytest.mark.parametrize("other_tasks", [0, 1, 2])
+def test_state_is_complete(method, tasks, other_tasks):
+    """Law 5: loaded into an adapter of another history, it is the same function bit for bit."""
+    source = adapted(method, One("linear"), tasks)
+    target = adapted(method, One("linear"), other_tasks)
+    x = inputs(source.model)
+
+    target.load_state(source.state())
+
+    assert torch.equal(source.model(x), target.model(x))
+    assert target.task == source.task
+    assert target.state_hash() == source.state_hash()
+    assert {n: p.shape for n, p in target.trainable().items()} == {
+        n: p.shape for n, p in source.trainable().items()
+    }
+
+
+def test_training_goes_on_identically_after_loading(method):
+    """Law 5 continued: the next task begins with the same numbers."""
+    source, target = adapted(method, One("linear"), 2), adapted(method, One("linear"), 0)
+    target.load_state(source.state())
+
+    for adaptation in (source, target):
+        adaptation.begin_task(2)
+
+    for name, tensor in source.state().items():
+        assert torch.equal(tensor, target.state()[name]), name
+
+
+def test_disabled_means_base(method):
+    """Law 6: the base's own output returns exactly, and nothing is unfrozen afterwards."""
+    model = One("linear")
+    x = inputs(model)
+    base = model(x).detach().clone()
+    adaptation = adapted(method, model, 2)
+    after, flags = model(x).detach().clone(), [p.requires_grad for p in model.parameters()]
+
+    with adaptation.disabled():
+        assert torch.equal(model(x), base)
+        with adaptation.disabled():
+            assert torch.equal(model(x), base)
+        assert torch.equal(model(x), base)
+
+    assert torch.equal(model(x), after)
+    assert [p.requires_grad for p in model.parameters()] == flags
+
+
+def test_cost_does_not_grow_with_the_number_of_tasks(method):
+    """Law 7: the same matrix products after one task and after six."""
+    adapter = adapter_of(method, site())
+    x, y = torch.randn(4, 5), torch.randn(4, 7)
+    adapter.begin_task(0)
+    adapter.begin_task(1)
+    few = products(lambda: adapter(x, y))
+
+    for task in range(2, 7):
+        adapter.begin_task(task)
+
+    assert products(lambda: adapter(x, y)) == few <= 4
+    assert len(list(adapter.modules())) <= 3
+
+
+def test_factors_multiply_to_the_change(method):
+    """Law 8: B A = ΔW without any decomposition, after several tasks."""
+    adapter = adapter_of(method, site())
+    for task in range(3):
+        adapter.begin_task(task)
+        train_adapter(adapter, 5, seed=task)
+
+    B, A = adapter.factors()
+
+    assert METHODS[method].lora_export
+    assert not B.requires_grad
+    assert not A.requires_grad
+    assert_close(B @ A, adapter.delta_weight().detach(), rtol=1e-6, atol=1e-6)
+
+
+def test_initial_numbers_depend_on_seed_and_site_only(method):
+    """Global random state and the order of visits play no part; the site does."""
+    torch.manual_seed(1)
+    first = adapter_of(method, site(9, 8))
+    torch.manual_seed(2)
+    adapter_of(method, site(9, 8, seed=8))
+    again = adapter_of(method, site(9, 8))
+    before = torch.get_rng_state()
+    again.begin_task(0)
+    again.begin_task(1)
+    again.begin_task(2)
+
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, adapter_of(method, site(9, 8)).state_dict()[name])
+
+
+class _Products(TorchDispatchMode):
+    """Counts matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        self.count += name in {"mm", "addmm", "bmm", "baddbmm", "matmul", "linear"}
+        return function(*args, **(kwargs or {}))
+
+
+def products(call) -> int:
+    """How many matrix products a call performs."""
+    with torch.no_grad(), _Products() as counter:
+        call()
+    return counter.count

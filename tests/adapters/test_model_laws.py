@@ -1,0 +1,171 @@
+"""The laws at the level of a whole network, for every method including those without an adapter."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from continual.adapters import METHODS, attach
+from continual.errors import InputError
+from tests.adapters.models import MODELS, adapt, config_of, logits, train_model
+
+every_method = pytest.mark.parametrize("method", sorted(METHODS))
+every_model = pytest.mark.parametrize("name", sorted(MODELS))
+
+
+@every_model
+@every_method
+def test_attach_changes_no_output(name, method):
+    """Law 1, to the last bit."""
+    model = MODELS[name]()
+    before = logits(model)
+
+    adaptation = attach(model, method, config_of(method), model_type=name, heads=nn.Linear(3, 2))
+    adaptation.begin_task(0)
+
+    assert torch.equal(logits(model), before)
+
+
+@every_model
+@every_method
+def test_training_changes_exactly_what_is_declared(name, method):
+    """Law 3: frozen numbers keep every bit, trained ones move, buffers are left alone."""
+    adaptation = adapt(name, method, tasks=2)
+    adaptation.begin_task(2)
+    before = deepcopy({**dict(adaptation.model.named_parameters()), **dict(_heads(adaptation))})
+    trainable = {id(p) for p in adaptation.trainable().values()}
+
+    train_model(adaptation)
+
+    for key, parameter in {
+        **dict(adaptation.model.named_parameters()),
+        **dict(_heads(adaptation)),
+    }.items():
+        changed = not torch.equal(parameter, before[key])
+        assert changed == (id(parameter) in trainable), key
+        assert parameter.requires_grad == (id(parameter) in trainable), key
+
+
+@every_model
+@every_method
+def test_trained_numbers_follow_the_closed_formula(name, method):
+    """Sum over the adapted weights, plus the heads' 8 numbers."""
+    adaptation = adapt(name, method, tasks=3)
+    kind = METHODS[method].adapter
+    adapted = sum(
+        kind.trained_numbers(*adapter.delta_weight().shape, config_of(method), 2)
+        for adapter in adaptation.adapters.values()
+    )
+    own = {"everything": sum(p.numel() for p in MODELS[name]().parameters())}
+
+    expected = {"nothing": 0}.get(METHODS[method].trains, adapted + 8)
+    assert adaptation.trained_numbers() == expected + own.get(METHODS[method].trains, 0)
+
+
+@every_model
+@every_method
+def test_beginning_a_task_forgets_nothing(name, method):
+    """Law 4 at the output."""
+    adaptation = adapt(name, method, tasks=3)
+    before = logits(adaptation.model)
+
+    adaptation.begin_task(3)
+
+    assert_close(logits(adaptation.model), before, rtol=1e-5, atol=1e-6)
+
+
+@every_model
+@every_method
+def test_state_is_complete(name, method):
+    """Law 5: loaded into a fresh attachment it is the same function, bit for bit."""
+    source, target = adapt(name, method, tasks=3), adapt(name, method, tasks=1)
+    state = source.state()
+    frozen = deepcopy(state)
+    target.load_state(state)
+    train_model(source)
+
+    for key in state:
+        assert torch.equal(state[key], frozen[key]), f"{key} shares memory with the model"
+        assert state[key].is_contiguous()
+    source.load_state(state)
+    assert torch.equal(logits(source.model), logits(target.model))
+    assert source.state_hash() == target.state_hash()
+    assert target.task == 2
+    assert sum(t.numel() for k, t in state.items() if k != "meta") == source.stored_numbers()
+
+
+@every_model
+@every_method
+def test_disabled_means_base(name, method):
+    """Law 6: exactly the base inside, exactly the adapted network after, nothing unfrozen."""
+    base = logits(MODELS[name]())
+    adaptation = adapt(name, method, tasks=2)
+    after, key = logits(adaptation.model), adaptation.state_hash()
+    flags = [p.requires_grad for p in adaptation.model.parameters()]
+
+    with adaptation.disabled():
+        assert torch.equal(logits(adaptation.model), base)
+        with adaptation.disabled():
+            assert torch.equal(logits(adaptation.model), base)
+        assert torch.equal(logits(adaptation.model), base)
+
+    assert torch.equal(logits(adaptation.model), after)
+    assert adaptation.state_hash() == key
+    assert [p.requires_grad for p in adaptation.model.parameters()] == flags
+
+
+@every_model
+@every_method
+def test_detach_gives_the_model_back(name, method):
+    """Modules, numbers and flags as before attach."""
+    model = MODELS[name]()
+    next(model.parameters()).requires_grad_(False)
+    flags = {n: p.requires_grad for n, p in model.named_parameters()}
+    kinds = [type(module) for module in model.modules()]
+    before = logits(model)
+    adaptation = attach(model, method, config_of(method), model_type=name, heads=nn.Linear(3, 2))
+    adaptation.begin_task(0)
+    train_model(adaptation)
+
+    adaptation.detach()
+
+    assert torch.equal(logits(model), before)
+    assert {n: p.requires_grad for n, p in model.named_parameters()} == flags
+    assert [type(module) for module in model.modules()] == kinds
+
+
+@every_method
+def test_state_hash_follows_the_function(method):
+    """It changes with training and not with time; heads count."""
+    adaptation = adapt("llama", method, tasks=1)
+    first = adaptation.state_hash()
+
+    assert adaptation.state_hash() == first
+    train_model(adaptation)
+    assert (adaptation.state_hash() == first) == (METHODS[method].trains == "nothing")
+
+
+@every_method
+def test_heads_that_grow_are_found_and_refused_at_another_size(method):
+    """New head parameters learn from the next task on; a state needs heads of its own size."""
+    heads = nn.ModuleDict({"a": nn.Linear(4, 2)})
+    adaptation = adapt("llama", method, tasks=1, heads=heads)
+    heads["a"] = nn.Linear(4, 3)
+    heads["b"] = nn.Linear(4, 2)
+    adaptation.begin_task(1)
+    small = adapt("llama", method, heads=nn.ModuleDict({"a": nn.Linear(4, 2)}))
+    narrow = nn.ModuleDict({"a": nn.Linear(4, 2), "b": nn.Linear(4, 2)})
+
+    learns = METHODS[method].trains != "nothing"
+    assert ("heads.b.weight" in adaptation.trainable()) == learns
+    assert heads["b"].weight.requires_grad == learns
+    with pytest.raises(InputError, match=r"unexpected \['heads.b.bias', 'heads.b.weight'\]"):
+        small.load_state(adaptation.state())
+    with pytest.raises(InputError, match="begin_experience for every task"):
+        adapt("llama", method, heads=narrow).load_state(adaptation.state())
+
+
+def _heads(adaptation):
+    return ((f"heads.{n}", p) for n, p in adaptation.heads.named_parameters())

@@ -1,0 +1,73 @@
+"""Norms, effective rank and angles against the slow and obvious."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ortho_group
+
+from continual.errors import InputError
+from continual.linalg import effective_rank, gram_norm, principal_angles, svd
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(1, 5), st.integers(0, 9)
+)
+def test_gram_norm_is_the_norm_of_the_product(m, n, r, q, seed):
+    """With a core and without."""
+    rng = np.random.default_rng(seed)
+    L, M, R = rng.normal(size=(m, r)), rng.normal(size=(r, q)), rng.normal(size=(q, n))
+
+    np.testing.assert_allclose(gram_norm(L, R, core=M), np.linalg.norm(L @ M @ R), atol=1e-7)
+    np.testing.assert_allclose(gram_norm(L @ M, R), np.linalg.norm(L @ M @ R), atol=1e-7)
+
+
+def test_gram_norm_of_a_float32_tensor_is_computed_in_float64():
+    """Large numbers that would lose their digits in float32."""
+    B = torch.full((1000, 1), 1e20)
+    A = torch.ones(1, 1000)
+
+    np.testing.assert_allclose(gram_norm(B, A), 1e23, rtol=1e-6)
+
+
+def test_effective_rank_counts_equal_directions():
+    """K equal singular values give k, and it never exceeds the rank."""
+    assert effective_rank(np.full(5, 0.3)) == pytest.approx(5.0)
+    assert effective_rank(np.zeros(3)) == 0.0
+    assert effective_rank(svd(np.outer([1.0, 2.0], [1.0, 3.0])).s) == pytest.approx(1.0)
+
+
+def test_principal_angles_of_a_known_rotation():
+    """A plane turned by 0.3 and 1.1 radians, in any basis of it."""
+    basis = np.eye(6)[:, :2]
+    turned = np.zeros((6, 2))
+    turned[[0, 2], 0] = np.cos(0.3), np.sin(0.3)
+    turned[[1, 3], 1] = np.cos(1.1), np.sin(1.1)
+    rotation = ortho_group.rvs(6, random_state=0)
+
+    angles = principal_angles(rotation @ basis @ [[1.0, 2.0], [0.5, -1.0]], rotation @ turned)
+
+    np.testing.assert_allclose(angles, [0.3, 1.1])
+
+
+def test_small_angles_keep_their_digits():
+    """An angle of 1e-9 is not rounded to zero."""
+    assert principal_angles([[1.0], [0.0]], [[1.0], [1e-9]])[0] == pytest.approx(1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gram_norm(np.eye(2), np.eye(3)), "cannot multiply"),
+        (lambda: effective_rank(np.eye(2)), r"svd\(matrix\).s"),
+        (lambda: effective_rank([-1.0]), "non-negative"),
+        (lambda: principal_angles(np.eye(2), np.eye(3)), "one space"),
+        (lambda: principal_angles(np.eye(2), np.zeros((2, 1))), "no direction"),
+    ],
+)
+def test_unusable_input_is_refused(call, message):
+    """With what was given and what to do."""
+    with pytest.raises(InputError, match=message):
+        call()
