@@ -1,0 +1,151 @@
+"""The door of transformers: quiet, explicit, offline where it must be, its errors in our words."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from continual._torchvision import ensure_torchvision
+from continual.backbone.refusals import ask, check_path
+from continual.errors import InputError
+
+NAMED_WEIGHTS = 4  # how many missing weights an error lists
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' progress bars and warnings; restore both on the way out."""
+    ensure_torchvision()
+    from transformers.utils import logging as chatter
+
+    verbosity = chatter.get_verbosity()
+    hook = chatter.set_tqdm_hook(
+        lambda factory, args, options: factory(*args, **{**options, "disable": True})
+    )
+    chatter.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(verbosity)
+        chatter.set_tqdm_hook(hook)
+
+
+def read_config(name: str, source: str, trust_remote_code: bool, known: Sequence[str]) -> Any:
+    """Return the configuration of a model by hub id or local directory.
+
+    Args:
+        name: what the user gave.
+        source: where that is, after embedded names were looked up.
+        trust_remote_code: run Python code that comes with the model.
+        known: the embedded names, for the error message.
+
+    Raises:
+        InputError: no such model can be reached, or it needs code that the user did not allow.
+    """
+    check_path(name, source, known)
+    with quiet():
+        from transformers import AutoConfig
+
+        return ask(
+            lambda: AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code),
+            name,
+            known,
+        )
+
+
+def read_tokenizer(name: str, source: str, trust_remote_code: bool, known: Sequence[str]) -> Any:
+    """Return the fast tokenizer that belongs to a model.
+
+    Raises:
+        InputError: there is none, or it has no fast version (which knows where its tokens are).
+    """
+    with quiet():
+        from transformers import AutoTokenizer
+
+        tokenizer = ask(
+            lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code),
+            name,
+            known,
+        )
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"the tokenizer of {name!r} has no fast version, which knows which characters a token "
+            "covers; save one (tokenizer.json) beside the model and give that directory."
+        )
+    return tokenizer
+
+
+def read_model(
+    kind: str,
+    name: str,
+    source: str,
+    *,
+    dtype: torch.dtype,
+    attention: str | None,
+    trust_remote_code: bool,
+    known: Sequence[str],
+) -> nn.Module:
+    """Return the model of ``source`` as transformers' Auto class ``kind`` builds it.
+
+    Raises:
+        InputError: it cannot be reached or built, or the checkpoint lacks some of its weights.
+    """
+    ensure_torchvision()
+    import transformers
+
+    auto = {
+        "causal-lm": transformers.AutoModelForCausalLM,
+        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
+        "encoder": transformers.AutoModel,
+        "vision": transformers.AutoModel,
+    }[kind]
+    options = {} if attention is None else {"attn_implementation": attention}
+    with quiet():
+        model, report = ask(
+            lambda: auto.from_pretrained(
+                source,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+                **options,
+            ),
+            name,
+            known,
+        )
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key.split("."))
+    if missing:
+        raise InputError(
+            f"the weights of {name!r} lack {len(missing)} of the tensors that a {kind} needs, for "
+            f"instance {missing[:NAMED_WEIGHTS]}; a model with made-up weights would measure "
+            "nothing. Give a checkpoint of the right architecture."
+        )
+    return model
+
+
+def read_image_statistics(source: str) -> dict[str, Any]:
+    """Return ``preprocessor_config.json`` of a model, or an empty mapping where it has none."""
+    with quiet():
+        from transformers.image_processing_base import ImageProcessingMixin
+
+        try:
+            return ImageProcessingMixin.get_image_processor_dict(source)[0]
+        except OSError:
+            return {}
+
+
+def hash_weights(model: nn.Module) -> str:
+    """Return the sha256 of a model's parameters: names, shapes, dtypes and bytes, by name."""
+    digest = sha256()
+    for name, weight in sorted(model.named_parameters()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        digest.update(_bytes(weight))
+    return digest.hexdigest()
+
+
+def _bytes(weight: Tensor) -> Any:
+    flat = weight.detach().to("cpu").contiguous().view(-1)
+    return flat.view(torch.uint8).numpy().data

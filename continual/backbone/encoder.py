@@ -1,0 +1,109 @@
+"""Text encoders with a head of ours: BERT, RoBERTa, DeBERTa and their like.
+
+The feature of a text is the mean of the last hidden states over its tokens, special tokens
+included and padding not. It needs no pooling layer, which many checkpoints lack or never trained;
+a pooler that the model has is taken off, so no adapter is attached to it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from continual.backbone.base import Backbone, DocumentNats, Encoded, Scored
+from continual.backbone.door import quiet
+from continual.backbone.encoded import EncodedText, encode_texts
+from continual.backbone.heads import Heads, head_loss
+from continual.backbone.passes import evaluating
+from continual.backbone.scoring import score_heads
+from continual.backbone.text import Codec
+from continual.errors import InputError
+from continual.scenario import Candidates, Split, Task
+
+
+@final
+class Encoder(Backbone):
+    """A text encoder under a growing classification head."""
+
+    family = "encoder"
+    kinds = ("text-classification",)
+    measures_perplexity = False
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: nn.Module,
+        model_type: str,
+        device: torch.device,
+        max_length: int,
+        width: int,
+        tokenizer: Any,
+    ) -> None:
+        super().__init__(
+            name=name, model=model, model_type=model_type, device=device, max_length=max_length
+        )
+        self.codec = Codec(tokenizer)
+        self.heads = Heads(width, device)
+
+    def begin_experience(self, candidates: Candidates, seed: int) -> None:
+        """Grow the candidates' head; what it knew stays bit for bit."""
+        self.heads.grow(candidates.head, candidates.labels, seed)
+
+    def encode(self, task: Task, split: Split) -> Encoded:
+        """Tokenize a split once; see `encode_texts`."""
+        self.refuse_kind(task)
+        if task.score == "exact_match":
+            raise InputError(
+                f"task {task.name!r} wants free text (exact_match) and backbone "
+                f"{self.name!r} is an encoder with a head; use score: accuracy, or another model."
+            )
+        return encode_texts(
+            self.codec,
+            task,
+            split,
+            max_length=self.max_length,
+            number=self.heads.number,
+            device=self.device,
+        )
+
+    def loss(
+        self, batch: dict[str, Tensor], candidates: Candidates | None, current_only: bool
+    ) -> tuple[Tensor, int]:
+        """Return the summed cross-entropy over the candidates, and the count of examples."""
+        return head_loss(
+            self.heads, self._features(batch), batch["label"], candidates, current_only
+        )
+
+    def score(
+        self, task: Task, encoded: Encoded, candidates: Candidates | None, batch_size: int
+    ) -> list[Scored]:
+        """Score every text by the candidates' head."""
+        if not isinstance(encoded, EncodedText):
+            raise TypeError("score takes what this backbone's encode returned.")
+        with evaluating(self):
+            return score_heads(
+                self._features, self.heads, task, encoded, encoded.truths, candidates, batch_size
+            )
+
+    def corpus(
+        self, documents: Sequence[str], *, window: int, stride: int, batch_size: int
+    ) -> list[DocumentNats]:
+        """Raise: an encoder gives text no probability."""
+        raise self.no_corpus()
+
+    def save_pretrained(self, directory: Path, state: dict[str, Tensor] | None = None) -> None:
+        """Write model and tokenizer, without heads; see `Backbone.save_pretrained`."""
+        with quiet():
+            self.model.save_pretrained(directory, state_dict=state)
+            self.codec.tokenizer.save_pretrained(directory)
+
+    def _features(self, batch: dict[str, Tensor]) -> Tensor:
+        mask = batch["prompt_mask"]
+        hidden = self.model(
+            input_ids=batch["prompt_ids"], attention_mask=mask
+        ).last_hidden_state.float()
+        weight = mask.to(hidden.dtype)[..., None]
+        return (hidden * weight).sum(1) / weight.sum(1)

@@ -1,0 +1,197 @@
+"""The scores of language models and of heads, example by example.
+
+Classification with a language model ranks the candidates by their summed log-probability after the
+prompt (accuracy), or lets the model write freely and compares (exact match). Two texts match where
+they are equal in lower case, with runs of white space made one space, and without punctuation and
+white space at either end; punctuation inside counts, so that 3.14 is not 314.
+"""
+
+from collections.abc import Callable, Iterable
+from string import punctuation, whitespace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from continual.backbone.base import Encoded, Scored
+from continual.backbone.decoding import Reading, follow, greedy, rank, token_nats
+from continual.backbone.encoded import EncodedText
+from continual.backbone.heads import Heads
+from continual.backbone.passes import by_length, scored_task
+from continual.backbone.text import Codec
+from continual.errors import InputError
+from continual.scenario import Candidates, Task
+
+Batch = dict[str, Tensor]
+
+
+def normalise(text: str) -> str:
+    """Return the form in which two answers are compared.
+
+    >>> normalise("  The  Answer: 3.14. ")
+    'the answer: 3.14'
+    >>> normalise("?!")
+    '?!'
+    """
+    plain = " ".join(text.lower().split())
+    return plain.strip(punctuation + whitespace) or plain
+
+
+def score_ranked(
+    read: Callable[[Batch], Reading],
+    codec: Codec,
+    task: Task,
+    encoded: EncodedText,
+    candidates: Candidates | None,
+    batch_size: int,
+    limit: int | None,
+    space: bool,
+) -> list[Scored]:
+    """Rank the candidates of every example by log-probability.
+
+    Args:
+        read: makes one forward pass over a batch of prompts.
+        codec: the tokenizer.
+        task: names what cannot be scored.
+        encoded: the split.
+        candidates: what competes.
+        batch_size: prompts at a time.
+        limit: positions that prompt and answer share, or None.
+        space: whether an answer follows the prompt's last token, after a space.
+    """
+    candidates = scored_task(task, candidates)
+    truths = truth_columns(task, encoded.truths, candidates)
+    answers = codec.targets(candidates.texts, space=space)
+    lengths = np.array([len(answer) for answer in answers])
+    _check_room(task, encoded, int(lengths.max()), limit)
+    found: dict[int, Scored] = {}
+    for chosen in by_length(encoded.lengths, batch_size):
+        table = rank(read(encoded.batch(chosen)), answers).cpu().numpy()
+        for item, row in zip(chosen.tolist(), table, strict=True):
+            best, true = int(row.argmax()), int(truths[item])
+            found[item] = Scored(
+                id=encoded.ids[item],
+                prediction=candidates.labels[best],
+                correct=float(best == true),
+                nats=float(-row[true]),
+                tokens=int(lengths[true]),
+            )
+    return [found[item] for item in range(len(encoded))]
+
+
+def score_generated(
+    read: Callable[[Batch], Reading],
+    codec: Codec,
+    task: Task,
+    encoded: EncodedText,
+    batch_size: int,
+) -> list[Scored]:
+    """Let the model write, and compare with the target.
+
+    It writes at most as many tokens as the longest target of the split has. ``nats`` are those of
+    the target itself.
+    """
+    targets = encoded.targets
+    if targets is None:
+        raise InputError(f"the split of task {task.name!r} was encoded without targets.")
+    texts = encoded.truths
+    if task.labels:
+        texts = [task.text_for(truth) for truth in texts]
+    steps = int(targets.lengths.max(initial=1))
+    found: dict[int, Scored] = {}
+    for chosen in by_length(encoded.lengths, batch_size):
+        batch = encoded.batch(chosen)
+        reading = read(batch)
+        nats = follow(reading, batch["target_ids"], batch["target_mask"]).tolist()
+        rows = greedy(reading, steps, codec.end)
+        for item, row, cost in zip(chosen.tolist(), rows, nats, strict=True):
+            text = codec.decode(row)
+            found[item] = Scored(
+                id=encoded.ids[item],
+                prediction=text,
+                correct=float(normalise(text) == normalise(texts[item])),
+                nats=cost,
+                tokens=int(targets.lengths[item]),
+            )
+    return [found[item] for item in range(len(encoded))]
+
+
+def score_tokens(
+    predict: Callable[[Batch], Tensor], encoded: EncodedText, batch_size: int
+) -> list[Scored]:
+    """Score every token of running text; ``correct`` is the fraction predicted right."""
+    found: dict[int, Scored] = {}
+    for chosen in by_length(encoded.lengths, batch_size):
+        batch = encoded.batch(chosen)
+        logits, mask = predict(batch), batch["target_mask"]
+        nats = (token_nats(logits, batch["target_ids"]).double() * mask).sum(-1).tolist()
+        hits = ((logits.argmax(-1) == batch["target_ids"]) * mask).sum(-1).tolist()
+        counts = mask.sum(-1).tolist()
+        for item, cost, hit, count in zip(chosen.tolist(), nats, hits, counts, strict=True):
+            found[item] = Scored(
+                id=encoded.ids[item], prediction="", correct=hit / count, nats=cost, tokens=count
+            )
+    return [found[item] for item in range(len(encoded))]
+
+
+def score_heads(
+    features: Callable[[Batch], Tensor],
+    heads: Heads,
+    task: Task,
+    encoded: Encoded,
+    truths: list[str],
+    candidates: Candidates | None,
+    batch_size: int,
+) -> list[Scored]:
+    """Score every example by the head of the candidates; ``nats`` are over those classes."""
+    candidates = scored_task(task, candidates)
+    columns = truth_columns(task, truths, candidates)
+    found: dict[int, Scored] = {}
+    for chosen in by_length(encoded.lengths, batch_size):
+        logits = heads.logits(features(encoded.batch(chosen)), candidates.head, candidates.labels)
+        table = logits.double().log_softmax(-1).cpu().numpy()
+        for item, row in zip(chosen.tolist(), table, strict=True):
+            best, true = int(row.argmax()), int(columns[item])
+            found[item] = Scored(
+                id=encoded.ids[item],
+                prediction=candidates.labels[best],
+                correct=float(best == true),
+                nats=float(-row[true]),
+                tokens=1,
+            )
+    return [found[item] for item in range(len(encoded))]
+
+
+def answer_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """Return the summed nats over the target tokens of a batch, and how many they are."""
+    chosen = batch["target_mask"].bool()
+    wanted = batch["target_ids"][chosen]
+    nats = torch.nn.functional.cross_entropy(logits[chosen].float(), wanted, reduction="sum")
+    return nats, len(wanted)
+
+
+def truth_columns(task: Task, truths: Iterable[str], candidates: Candidates) -> np.ndarray:
+    """Return the candidate index of every true class.
+
+    Raises:
+        InputError: a true class that is not among the candidates.
+    """
+    place = {label: k for k, label in enumerate(candidates.labels)}
+    truths = list(truths)
+    missing = sorted(set(truths) - set(place))
+    if missing:
+        raise InputError(
+            f"the classes {missing} of task {task.name!r} are not among its candidates "
+            f"{list(candidates.labels)}; score it with the candidates of its own task."
+        )
+    return np.array([place[truth] for truth in truths], dtype=np.int64)
+
+
+def _check_room(task: Task, encoded: EncodedText, answer: int, limit: int | None) -> None:
+    longest = int(encoded.prompts.lengths.max(initial=0))
+    if limit is not None and longest + answer > limit:
+        raise InputError(
+            f"the longest prompt of task {task.name!r} has {longest} tokens and the longest "
+            f"candidate {answer}, more than the {limit} positions of this backbone; lower "
+            f"max_length by {longest + answer - limit}."
+        )
