@@ -1,0 +1,1 @@
+"""Ways out to other libraries, and in: one file each, imported when it is used."""
