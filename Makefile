@@ -16,7 +16,7 @@ test-slow: $(VENV)/.installed-dev  ## the slow suite
 	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.installed-dev  ## format, lint, types
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.installed  ## the documentation site, into site/
 	$(PIP) --editable '.[docs]' && $(BIN)/mkdocs build --strict

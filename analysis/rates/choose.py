@@ -1,0 +1,87 @@
+"""Choose each method's learning rate on the first task of a scenario, by its validation split.
+
+Test examples and later tasks are never looked at: the first task is cut off, and its validation
+split takes the place of its test split. The best rate is the one with the lowest mean validation
+loss over seeds, in nats per token (a split of a few dozen examples is too coarse to choose by
+accuracy, which is reported beside it).
+
+    python analysis/rates/choose.py pydocs --out analysis/rates/results.json
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from continual import Scenario, load_scenario, run
+from continual.runs.progress import reporter
+from continual.scenario import RowsSource
+
+
+def first_task_by_validation(scenario: Scenario) -> Scenario:
+    """Return the first task alone, tested on its validation split, without probes."""
+    task = scenario.tasks[0]
+    split = task.load().validation
+    rows = [
+        {"text": example.text, "label": task.labels[example.label or 0], "id": example.id}
+        for example in split
+    ]
+    held_out = replace(task, test=RowsSource(rows=rows))
+    return replace(scenario, tasks=(held_out,), probes=(), orders={})
+
+
+def sweep(
+    scenario: Scenario, methods: list[str], rates: list[float], seeds: list[int]
+) -> list[dict[str, str | float]]:
+    """Return one row per method and rate: mean validation nats per token and accuracy."""
+    rows: list[dict[str, str | float]] = []
+    tell = reporter(quiet=False)
+    for method in methods:
+        for rate in rates:
+            found = [outcome(scenario, method, rate, seed) for seed in seeds]
+            nats, accuracy = np.mean(found, axis=0).round(4).tolist()
+            rows.append({"method": method, "lr": rate, "nats": nats, "accuracy": accuracy})
+            tell.note(f"{method} at {rate:g}: {nats:.3f} nats per token, accuracy {accuracy:.3f}")
+    return rows
+
+
+def outcome(scenario: Scenario, method: str, rate: float, seed: int) -> tuple[float, float]:
+    """Return validation nats per token and accuracy of one run."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = run(
+            scenario,
+            method,
+            out=Path(folder) / "run",
+            seed=seed,
+            settings={"train": {"lr": rate}},
+        )
+    last = [row for row in record.score_rows if row.experience == 0]
+    (nats,) = (row.value for row in last if row.metric == "nats_per_token")
+    return nats, float(record.matrix()[0, 0])
+
+
+def main() -> None:
+    """Run the sweep and write the table."""
+    parser = argparse.ArgumentParser(description="Choose learning rates on the first task.")
+    parser.add_argument("scenario", help="a scenario of texts with labels")
+    parser.add_argument("--methods", default="lora,inclora,curlora,nlora,slora,full")
+    parser.add_argument("--rates", default="1e-3,2e-3,5e-3,1e-2,2e-2,5e-2")
+    parser.add_argument("--seeds", default="0,1")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    given = parser.parse_args()
+    scenario = first_task_by_validation(load_scenario(given.scenario))
+    rates = [float(rate) for rate in given.rates.split(",")]
+    seeds = [int(seed) for seed in given.seeds.split(",")]
+    rows = sweep(scenario, given.methods.split(","), rates, seeds)
+    best = {}
+    for row in sorted(rows, key=lambda row: row["nats"], reverse=True):
+        best[row["method"]] = row["lr"]
+    result = {"scenario": given.scenario, "seeds": seeds, "best": best, "rows": rows}
+    given.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

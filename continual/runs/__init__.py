@@ -1,0 +1,1 @@
+"""One run, assembled from scenario, backbone, method, trackers and loop."""

@@ -1,0 +1,51 @@
+"""What a run is made of, as ``run.yaml`` records it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from continual.training.config import TrainConfig
+
+
+class BackboneSettings(BaseModel):
+    """How the backbone is loaded: ``--set backbone.NAME=VALUE``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = Field(default="cpu", description="cpu, cuda or cuda:N")
+    attention: str | None = Field(default=None, description="eager, sdpa or flash_attention_2")
+    trust_remote_code: bool = Field(default=False, description="run code that a hub model ships")
+    max_length: int | None = Field(default=None, ge=8, description="tokens per example")
+
+
+class EvaluationSettings(BaseModel):
+    """How test splits and probes are evaluated: ``--set evaluation.NAME=VALUE``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int = Field(default=64, ge=1, description="examples per forward pass")
+    probe_window: int = Field(default=256, ge=2, description="tokens a probe's window holds")
+    probe_stride: int | None = Field(
+        default=None, ge=1, description="tokens a window moves on; left out: the whole window"
+    )
+
+
+class RunConfig(BaseModel):
+    """One scenario × one method × one backbone × one seed, wholly resolved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenario: str
+    setting: str
+    tasks: list[dict[str, str]]
+    probes: list[str]
+    method: str
+    targets: str | list[str] = "default"
+    method_options: dict[str, Any]
+    backbone: str
+    backbone_options: BackboneSettings
+    seed: int = Field(ge=0)
+    train: TrainConfig
+    evaluation: EvaluationSettings
+    tracking: Literal["none", "tensorboard"] = "none"

@@ -1,0 +1,118 @@
+"""What a person sees while a run works: bars on a terminal, one line per experience elsewhere."""
+
+import logging
+import sys
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any
+
+
+class Reporter(ABC):
+    """Is told how a run gets on; a context manager around the run."""
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """Say something once."""
+
+    @abstractmethod
+    def step(self, what: str, done: int, total: int) -> None:
+        """Say that ``done`` of ``total`` steps of ``what`` are made."""
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class SilentReporter(Reporter):
+    """Says nothing: the default of the Python API, and ``--quiet``."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class LineReporter(Reporter):
+    """Writes notes to stderr and no bars: for logs and pipes."""
+
+    def note(self, text: str) -> None:
+        """Write one line."""
+        print(text, file=sys.stderr, flush=True)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Bars are for terminals."""
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class BarReporter(Reporter):
+    """A progress bar on stderr with notes above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._bar: Any = None
+        self._what = ""
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Move the bar; a new ``what`` starts a new bar in the old one's place."""
+        if self._bar is None:
+            self._progress.start()
+            self._bar = self._progress.add_task(what, total=total)
+        if what != self._what:
+            self._progress.reset(self._bar, description=what, total=total)
+            self._what = what
+        self._progress.update(self._bar, completed=done, total=total)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._progress.stop()
+
+
+def reporter(quiet: bool) -> Reporter:
+    """Return the reporter that fits: silent, bars on a terminal, plain lines elsewhere.
+
+    Silence includes the warnings about data, which ``environment.json`` keeps.
+    """
+    if quiet:
+        logging.getLogger("continual").setLevel(logging.ERROR)
+        return SilentReporter()
+    return BarReporter() if sys.stderr.isatty() else LineReporter()

@@ -1,0 +1,201 @@
+"""The writing side of a run: rows of R, examples, events, adapters, in an order that survives.
+
+At a boundary the rows and the adapter of experience i are written first, and the checkpoint that
+says so afterwards. A run killed in between evaluates experience i again and writes the same bytes.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from continual.adapters import Adaptation
+from continual.backbone import Backbone
+from continual.errors import InputError
+from continual.interop.export import save_adapter
+from continual.records import (
+    ExampleRow,
+    RunRecord,
+    ScoreRow,
+    append_event,
+    mark_complete,
+    read_json,
+    truncate_events,
+    write_atomic,
+    write_examples,
+    write_json_atomic,
+    write_scores,
+)
+from continual.runs.config import RunConfig
+from continual.scenario import Scenario
+from continual.trackers.perplexity import PerplexityDrift
+from continual.trackers.retained import RetainedAccuracy, majority_rows
+from continual.trackers.tensorboard import TensorboardLog
+from continual.training.checkpoint import Checkpoint
+
+FIXED = ("data", "probes", "backbone")  # what must not change under a run
+
+
+def open_directory(folder: Path, config: RunConfig) -> RunRecord | None:
+    """Look at what is at ``folder`` before anything is loaded.
+
+    Returns:
+        The record of a finished run with this very configuration; None if there is work to do.
+
+    Raises:
+        InputError: the directory holds something else, or a run with another configuration.
+    """
+    path = folder / "run.yaml"
+    if not path.exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(
+                f"{folder} is not empty and is no run directory (it has no run.yaml). "
+                "Give --out a new path."
+            )
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; --out takes a directory.")
+        return None
+    changed = differences(yaml.safe_load(path.read_text()), config.model_dump(mode="json"))
+    if changed:
+        raise InputError(
+            f"{folder} holds a run with another configuration:\n  "
+            + "\n  ".join(changed)
+            + "\nGive the settings of that run to continue it, or --out a new directory."
+        )
+    record = RunRecord.open(folder)
+    return record if record.complete else None
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return one line per place where two nested values differ: ``path: old -> new``.
+
+    >>> differences({"train": {"lr": 0.1}}, {"train": {"lr": 0.2}})
+    ['train.lr: 0.1 (there) -> 0.2 (given)']
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [
+            line
+            for key in keys
+            for line in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [f"{path}: {old!r} (there) -> {new!r} (given)"]
+
+
+class Recorder:
+    """Owns the rows of one run directory."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        scenario: Scenario,
+        config: RunConfig,
+        backbone: Backbone,
+        adaptation: Adaptation,
+        retained: RetainedAccuracy,
+        drift: PerplexityDrift,
+        board: TensorboardLog | None,
+    ) -> None:
+        self.folder = folder
+        self.scenario = scenario
+        self.config = config
+        self.backbone = backbone
+        self.adaptation = adaptation
+        self.retained = retained
+        self.drift = drift
+        self.board = board
+        self._scores: list[ScoreRow] = []
+        self._examples: list[ExampleRow] = []
+        self._since = time.monotonic()
+        self._spent = 0.0  # seconds of earlier sessions and finished experiences
+
+    def begin(self, environment: Mapping[str, Any], resumed: Checkpoint | None) -> None:
+        """Create the directory, or check that a run may go on there and drop what came later.
+
+        Raises:
+            InputError: the data or the backbone are not those the run began with.
+        """
+        if (self.folder / "run.yaml").exists():
+            known = read_json(self.folder / "environment.json")
+            changed = [
+                line
+                for name in FIXED
+                for line in differences(known.get(name), environment[name], name)
+            ]
+            if changed:
+                raise InputError(
+                    f"the data or backbone of {self.folder} changed since the run began:\n  "
+                    + "\n  ".join(changed)
+                    + "\nRestore what it began with, or start again in a new directory."
+                )
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json_atomic(self.folder / "environment.json", dict(environment))
+            text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+            write_atomic(self.folder / "run.yaml", text.encode())
+        if resumed is not None:
+            record = RunRecord.open(self.folder)
+            self._scores = list(record.score_rows)
+            self._examples = list(record.examples())
+            truncate_events(self.folder, resumed.position.experience, resumed.position.step)
+            timed = [event["seconds"] for event in record.events() if "seconds" in event]
+            self._spent = timed[-1] if timed else 0.0
+        elif (self.folder / "events.jsonl").exists():
+            truncate_events(self.folder, -1, -1)
+
+    def observe(self, after: int, step: int) -> None:
+        """Evaluate after experience ``after`` and write its rows and its adapter."""
+        training = time.monotonic() - self._since
+        scores, examples = self.retained.observe(after, step)
+        scores += self.drift.observe(after, step)
+        if after < 0:
+            scores += majority_rows(self.scenario)
+        self._scores = [row for row in self._scores if row.experience < after] + scores
+        self._examples = [row for row in self._examples if row.experience < after] + examples
+        write_scores(self.folder, self._scores)
+        write_examples(self.folder, self._examples)
+        if after >= 0:
+            folder = self.folder / "adapters" / f"after-{after:02d}"
+            save_adapter(self.adaptation, self.backbone, folder)
+        whole = time.monotonic() - self._since
+        self._spent += whole
+        self.log(
+            {
+                "experience": after,
+                "step": step,
+                "seconds": self._spent,
+                "training_seconds": training,
+                "evaluation_seconds": whole - training,
+                "trained_numbers": self.adaptation.trained_numbers(),
+                "stored_numbers": self.adaptation.stored_numbers(),
+            }
+        )
+        self._since = time.monotonic()
+
+    def log(self, event: dict[str, Any]) -> None:
+        """Append one event."""
+        append_event(self.folder, event)
+        if self.board is not None:
+            self.board.log(event)
+
+    def summary(self, i: int) -> str:
+        """Return one line about the experience that just ended."""
+        task = self.scenario[i].task
+        row = next(
+            row
+            for row in reversed(self._scores)
+            if (row.experience, row.task, row.metric) == (i, task.name, task.score)
+        )
+        return (
+            f"{self.config.method} (seed {self.config.seed}) · experience {i + 1} of "
+            f"{len(self.scenario)} · {task.name}: {task.score} {row.value:.3f} on {row.n} examples"
+        )
+
+    def finish(self) -> None:
+        """Mark the run as complete."""
+        if self.board is not None:
+            self.board.close()
+        mark_complete(self.folder)

@@ -1,0 +1,175 @@
+"""From what a user sets to a run's configuration, checked before anything is loaded or written.
+
+The order of precedence is: what the user sets, what the scenario file recommends under
+``defaults``, what the library defaults to. The result is written to ``run.yaml``.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from continual.errors import InputError, nearest, unknown
+from continual.runs.config import BackboneSettings, EvaluationSettings, RunConfig
+from continual.scenario import Scenario
+from continual.training.config import TrainConfig
+
+SECTIONS = ("train", "method", "backbone", "evaluation", "tracking")
+SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn ``["train.lr=1e-3", "method.rank=4"]`` into nested settings.
+
+    >>> parse_assignments(["train.lr=1e-3", "method.rank=4"])
+    {'train': {'lr': 0.001}, 'method': {'rank': 4}}
+
+    Raises:
+        InputError: an assignment without ``=``, an unknown section, or a value that is no YAML.
+    """
+    settings: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        section, _, name = key.strip().partition(".")
+        if not equals:
+            raise InputError(f"--set takes NAME=VALUE, as in train.lr=1e-3; got {text!r}.")
+        if section not in SECTIONS:
+            raise unknown("section of --set", section, SECTIONS)
+        parsed = _value(value, text)
+        if section == "tracking":
+            settings[section] = parsed
+        elif name:
+            settings.setdefault(section, {})[name] = parsed
+        else:
+            raise InputError(f"--set {section} needs a name, as in {section}.NAME=VALUE.")
+    return settings
+
+
+def _value(text: str, whole: str) -> Any:
+    if SCIENTIFIC.fullmatch(text.strip()):
+        return float(text)  # YAML 1.1 reads 1e-3 as a word
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"the value of --set {whole!r} is not YAML: {error}") from error
+
+
+def resolve(
+    scenario: Scenario,
+    method: str,
+    *,
+    backbone: str | None,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> tuple[RunConfig, Any]:
+    """Merge and check everything a run needs to know.
+
+    Returns:
+        The configuration as recorded, and the method's own configuration value.
+
+    Raises:
+        InputError: lists every setting that is not allowed, with what is.
+    """
+    from continual.adapters import METHODS, method_named
+
+    chosen = method_named(method)
+    problems = defaults_problems(scenario.defaults) + defaults_problems(settings, "--set")
+    name = backbone or scenario.defaults.get("backbone")
+    if name is None:
+        problems.append("no backbone: give one with --backbone; see `continual list backbones`.")
+    merged = _merged(scenario.defaults, settings)
+    options = dict(merged["method"])
+    targets = options.pop("targets", "default")
+    config, more = _method_config(METHODS[chosen.name].config, options)
+    problems += more
+    if problems:
+        raise InputError("\n".join(dict.fromkeys(problems)))
+    train = TrainConfig(**{"lr": chosen.learning_rate, **_given(merged["train"])})
+    resolved = RunConfig(
+        scenario=scenario.name,
+        setting=scenario.setting,
+        tasks=[{"name": t.name, "kind": t.kind, "score": t.score} for t in scenario.tasks],
+        probes=[probe.name for probe in scenario.probes],
+        method=chosen.name,
+        targets=targets,
+        method_options=dataclasses.asdict(config),
+        backbone=str(name),
+        backbone_options=BackboneSettings(**merged["backbone"]),
+        seed=seed,
+        train=train,
+        evaluation=EvaluationSettings(**merged["evaluation"]),
+        tracking=merged["tracking"],
+    )
+    return resolved, config
+
+
+def defaults_problems(settings: Mapping[str, Any], where: str = "defaults") -> list[str]:
+    """Return what is wrong with the sections of a settings mapping, one sentence each.
+
+    Method options are checked against the method, which a scenario's defaults do not name.
+    """
+    problems = []
+    for section, model in (
+        ("train", TrainConfig),
+        ("evaluation", EvaluationSettings),
+        ("backbone", BackboneSettings),
+    ):
+        values = settings.get(section, {})
+        if section == "backbone" and not isinstance(values, Mapping):
+            continue  # a scenario's default backbone is a name
+        problems += _section_problems(model, values, f"{where}.{section}")
+    tracking = settings.get("tracking", "none")
+    if tracking not in ("none", "tensorboard"):
+        problems.append(f"{where}.tracking: got {tracking!r}; allowed: none, tensorboard.")
+    return problems
+
+
+def _section_problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        return [_sentence(where, one, list(model.model_fields)) for one in error.errors()]
+    return []
+
+
+def _sentence(where: str, error: Mapping[str, Any], allowed: list[str]) -> str:
+    path = ".".join([where, *(str(part) for part in error["loc"])])
+    if error["type"] == "extra_forbidden":
+        word = str(error["loc"][-1])
+        return f"{path}: unknown name; known: {allowed}{nearest(word, allowed) or '.'}"
+    return f"{path}: got {error['input']!r}; {error['msg'][:1].lower()}{error['msg'][1:]}."
+
+
+def _method_config(kind: type, options: dict[str, Any]) -> tuple[Any, list[str]]:
+    known = [field.name for field in dataclasses.fields(kind)]
+    extra = [name for name in options if name not in known]
+    if extra:
+        return None, [
+            f"method.{name}: unknown option of {kind.__name__}; known: {[*known, 'targets']}"
+            f"{nearest(name, known) or '.'}"
+            for name in extra
+        ]
+    try:
+        return TypeAdapter(kind).validate_python(options), []
+    except ValidationError as error:
+        return None, [_sentence("method", one, known) for one in error.errors()]
+
+
+def _merged(defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {
+        section: {**_mapping(defaults.get(section)), **_mapping(settings.get(section))}
+        for section in SECTIONS[:-1]
+    }
+    merged["tracking"] = settings.get("tracking", defaults.get("tracking", "none"))
+    return merged
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "lr" or value is not None}

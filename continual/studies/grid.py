@@ -1,0 +1,125 @@
+"""A grid of runs: methods × seeds on one scenario, every cell a run directory of its own.
+
+A study that was interrupted goes on where it stopped, because its runs do.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from continual.errors import InputError, unknown
+from continual.records import RunRecord
+from continual.runs.progress import Reporter
+from continual.runs.settings import resolve
+from continual.scenario import Scenario
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The cells of a study."""
+
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, methods: str, seeds: str) -> "Grid":
+        """Read comma-separated lists.
+
+        >>> Grid.parse("frozen,lora", "0,1").seeds
+        (0, 1)
+
+        Raises:
+            InputError: an empty list, a name given twice, or a seed that is no number.
+        """
+        names = tuple(name.strip() for name in methods.split(",") if name.strip())
+        numbers = [text.strip() for text in seeds.split(",") if text.strip()]
+        wrong = [text for text in numbers if not text.isdecimal()]
+        if wrong or not numbers:
+            raise InputError(f"--seeds takes numbers from 0, as in 0,1,2; got {seeds!r}.")
+        if not names:
+            raise InputError("--methods takes at least one name; see `continual list methods`.")
+        for what, given in (("--methods", names), ("--seeds", numbers)):
+            twice = sorted({str(one) for one in given if list(given).count(one) > 1})
+            if twice:
+                raise InputError(f"{what} names {', '.join(twice)} more than once.")
+        return cls(methods=names, seeds=tuple(int(text) for text in numbers))
+
+    def cells(self) -> list[tuple[str, int]]:
+        """Return every (method, seed), seeds inner."""
+        return [(method, seed) for method in self.methods for seed in self.seeds]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of a study, as the arguments of :func:`continual.runs.run`."""
+
+    scenario: Scenario
+    method: str
+    seed: int
+    out: Path
+    backbone: str | None
+    settings: Mapping[str, Any]
+
+
+def run_study(
+    scenario: Scenario,
+    grid: Grid,
+    *,
+    out: Path,
+    backbone: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    engine: str = "local",
+    reporter: Reporter,
+) -> list[RunRecord]:
+    """Run every cell and return the records in the order of the grid.
+
+    Every cell's settings are checked before the first one starts. ``method`` settings must fit
+    every method of the grid.
+
+    Raises:
+        InputError: something given cannot be used; nothing was written.
+    """
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    given = dict(settings or {})
+    cells = [
+        Cell(
+            scenario=scenario,
+            method=method,
+            seed=seed,
+            out=out / f"{method}-seed{seed}",
+            backbone=backbone,
+            settings=given,
+        )
+        for method, seed in grid.cells()
+    ]
+    for cell in cells:
+        resolve(scenario, cell.method, backbone=backbone, seed=cell.seed, settings=given)
+    if engine == "ray":
+        from continual.studies.on_ray import run_on_ray
+
+        return run_on_ray(cells, reporter)
+    return run_here(cells, reporter)
+
+
+def run_here(cells: Sequence[Cell], reporter: Reporter) -> list[RunRecord]:
+    """Run the cells one after another in this process."""
+    return [run_cell(cell, reporter) for cell in cells]
+
+
+def run_cell(cell: Cell, reporter: Reporter) -> RunRecord:
+    """Run one cell."""
+    from continual.runs.assemble import run
+
+    return run(
+        cell.scenario,
+        cell.method,
+        out=cell.out,
+        backbone=cell.backbone,
+        seed=cell.seed,
+        settings=cell.settings,
+        reporter=reporter,
+    )

@@ -1,0 +1,1 @@
+"""Read-only observers of a run: what it retains, how far its language drifts."""

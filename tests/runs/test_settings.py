@@ -1,0 +1,102 @@
+"""What a run is made of is checked before anything happens."""
+
+import pytest
+
+from continual.errors import InputError
+from continual.runs.settings import parse_assignments, resolve
+from continual.scenario import Scenario
+
+ROWS = [{"text": "red", "label": "warm"}, {"text": "blue", "label": "cold"}]
+
+
+def scenario(**defaults):
+    return Scenario.from_lists(
+        "s", [("t", ROWS, ROWS)], defaults={"backbone": "tiny-lm", **defaults}
+    )
+
+
+def test_what_the_user_sets_wins_over_the_scenario_and_the_library():
+    """Precedence: given, recommended, default; and the method's own rate where none is given."""
+    from continual.adapters import METHODS
+
+    recommended = scenario(train={"epochs": 4, "batch_size": 8})
+    config, options = resolve(
+        recommended,
+        "lora",
+        backbone=None,
+        seed=3,
+        settings={"train": {"batch_size": 2}, "method": {"rank": 5}},
+    )
+
+    assert (config.train.epochs, config.train.batch_size) == (4, 2)
+    assert config.train.lr == METHODS["lora"].learning_rate
+    assert (options.rank, config.method_options["rank"]) == (5, 5)
+    assert (config.backbone, config.seed, config.targets) == ("tiny-lm", 3, "default")
+
+
+def test_every_wrong_setting_is_reported_at_once():
+    """Three mistakes, three sentences, with the nearest right word."""
+    with pytest.raises(InputError) as caught:
+        resolve(
+            scenario(),
+            "curlora",
+            backbone=None,
+            seed=0,
+            settings={
+                "train": {"epoch": 3, "lr": -1},
+                "method": {"ranks": 4},
+                "evaluation": {"batch_size": 0},
+            },
+        )
+    message = str(caught.value)
+
+    assert "train.epoch: unknown name" in message
+    assert "did you mean 'epochs'?" in message
+    assert "train.lr: got -1" in message
+    assert "method.ranks: unknown option" in message
+    assert "evaluation.batch_size: got 0" in message
+
+
+def test_values_of_the_wrong_type_are_refused():
+    """A rank that is a word is named as such."""
+    with pytest.raises(InputError, match=r"method\.rank: got 'many'"):
+        resolve(scenario(), "lora", backbone=None, seed=0, settings={"method": {"rank": "many"}})
+
+
+def test_a_run_needs_a_backbone():
+    """Without a recommended backbone, one must be given."""
+    bare = Scenario.from_lists("s", [("t", ROWS, ROWS)])
+    with pytest.raises(InputError, match="no backbone: give one with --backbone"):
+        resolve(bare, "lora", backbone=None, seed=0, settings={})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("train.lr", "takes NAME=VALUE"),
+        ("trian.lr=1", "did you mean 'train'"),
+        ("train=3", "needs a name"),
+        ("train.lr=[1", "is not YAML"),
+    ],
+)
+def test_assignments_that_cannot_be_read(assignment, message):
+    """Each says what an assignment looks like."""
+    with pytest.raises(InputError, match=message):
+        parse_assignments([assignment])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("2", 2),
+        ("true", True),
+        ("null", None),
+        ("[a, b]", ["a", "b"]),
+        ("1.5E2", 150.0),
+        ("e1", "e1"),
+    ],
+)
+def test_values_are_yaml_and_scientific_numbers(text, value):
+    """1e-3 is a number although YAML 1.1 reads it as a word."""
+    assert parse_assignments([f"train.x={text}"]) == {"train": {"x": value}}
