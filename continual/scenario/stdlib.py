@@ -24,7 +24,7 @@ __all__ = ["language_reference", "module_sources"]
 
 Part = Literal["pretraining", "held-out"]
 PARTS = ("pretraining", "held-out")
-KEY = b"6"  # of the hash: some 25 % of the topics' text is held out, and not "debugger", which pdb quotes
+KEY = b"6"  # of the hash; chosen so that the topic "debugger", which pdb quotes, is not held out
 TOPICS_HELD_OUT = 0.25  # expected share of the topics; the share of characters varies around it
 MODULES_HELD_OUT = 0.05  # expected share of the modules
 
@@ -98,7 +98,7 @@ def _modules(directory: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> str:
-    """Read Python source in the encoding that it declares, with newlines as \\n."""
+    """Read Python source in the encoding that it declares, every newline as one line feed."""
     with tokenize.open(path) as file:
         return file.read()
 

@@ -1,5 +1,7 @@
 """Whole runs: what they leave behind, and that they can be interrupted anywhere."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -10,6 +12,7 @@ from continual.records import RunRecord, sha256_of
 from continual.runs.assemble import run
 from continual.runs.progress import SilentReporter
 from continual.runs.recorder import differences
+from continual.scenario import Limit, load_scenario
 from continual.training.step import NonFiniteLossError
 from tests.sequences import QUICK, rows, small_scenario
 
@@ -220,3 +223,36 @@ def test_rows_are_distinct():
     texts = [row["text"] for row in rows("food", 24, 0) + rows("food", 8, 1000)]
 
     assert len(set(texts)) == 32
+
+
+def digits():
+    """Return three class-incremental experiences of a few handwritten digits each."""
+    few = Limit(train=24, validation=6, test=12)
+    scenario = load_scenario("split-digits")[:3]
+    return replace(scenario, tasks=tuple(replace(task, limit=few) for task in scenario.tasks))
+
+
+def test_classes_arrive_and_what_has_not_arrived_is_not_scored(tmp_path):
+    """R is NaN above the diagonal; the head grows; head-only leaves no adapter behind."""
+    record = run(digits(), "head-only", out=tmp_path / "r", settings=QUICK)
+    matrix = record.matrix()
+
+    assert np.isnan(matrix[np.triu_indices(3, 1)]).all()
+    assert np.isfinite(matrix[np.tril_indices(3)]).all()
+    assert np.isnan(record.baseline()).all()
+    assert not (tmp_path / "r" / "adapters").exists()
+    (head,) = {event["trained_numbers"] for event in record.events()[-1:]}
+    assert head % 6 == 0  # six classes after three experiences of two
+
+
+@pytest.mark.parametrize("class_loss", ["current", "seen"])
+def test_growing_heads_are_continued_too(tmp_path, class_loss):
+    """An interrupted class-incremental run leaves the bytes of an uninterrupted one."""
+    settings = {**QUICK, "train": {**QUICK["train"], "class_loss": class_loss}}
+    run(digits(), "slora", out=tmp_path / "whole", settings=settings)
+    for n in (9, 12, 15):
+        with pytest.raises(CrashError):
+            run(digits(), "slora", out=tmp_path / "torn", settings=settings, reporter=CrashAt(n))
+    run(digits(), "slora", out=tmp_path / "torn", settings=settings)
+
+    assert content(tmp_path / "torn") == content(tmp_path / "whole")

@@ -1,0 +1,34 @@
+"""The run directory: how it is written, and how it is read back without torch."""
+
+from continual.records.files import (
+    DamagedFileError,
+    read_json,
+    sha256_of,
+    write_atomic,
+    write_json_atomic,
+)
+from continual.records.rows import ExampleRow, ScoreRow
+from continual.records.run_directory import (
+    RunRecord,
+    append_event,
+    mark_complete,
+    truncate_events,
+    write_examples,
+    write_scores,
+)
+
+__all__ = [
+    "DamagedFileError",
+    "ExampleRow",
+    "RunRecord",
+    "ScoreRow",
+    "append_event",
+    "mark_complete",
+    "read_json",
+    "sha256_of",
+    "truncate_events",
+    "write_atomic",
+    "write_examples",
+    "write_json_atomic",
+    "write_scores",
+]

@@ -1,0 +1,8 @@
+"""The names of the files in a run directory."""
+
+RUN = "run.yaml"
+ENVIRONMENT = "environment.json"
+SCORES = "scores.parquet"
+EXAMPLES = "examples.parquet"
+EVENTS = "events.jsonl"
+COMPLETE = "COMPLETE"

@@ -1,0 +1,136 @@
+"""The rows of a run directory's two tables, and how they are stored.
+
+Score rows are the raw truth of a run. Experience -1 is before any training.
+
+| metric | task | value | n |
+|---|---|---|---|
+| the task's score id, such as ``accuracy`` | a task | score in [0, 1] | examples |
+| ``nats_per_token`` | a task | mean nats per target token | tokens |
+| ``majority`` (experience -1) | a task | score of always saying the commonest label | examples |
+| ``probe_nats`` | a probe | mean nats per token | tokens |
+| ``probe_bytes`` | a probe | bits per byte | bytes |
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from continual.errors import InputError
+from continual.records.files import DamagedFileError, write_atomic
+
+BEFORE = -1  # the experience of what is measured before any training
+PROBE_NATS = "probe_nats"
+PROBE_BYTES = "probe_bytes"
+MAJORITY = "majority"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """One number: how a task or probe scored at one moment.
+
+    Attributes:
+        experience: after which experience, or within it; -1 is before any training.
+        step: optimiser steps done, so that later is larger within an experience.
+        task: the name of a task or probe.
+        metric: the score id.
+        value: the number.
+        n: over how many examples, tokens or bytes it was taken.
+    """
+
+    experience: int
+    step: int
+    task: str
+    metric: str
+    value: float
+    n: int
+
+    def __post_init__(self) -> None:
+        _check_moment("ScoreRow", self.experience)
+        if self.step < 0 or self.n < 0:
+            raise InputError(f"ScoreRow counts from 0: got step {self.step} and n {self.n}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleRow:
+    """What was said about one test example.
+
+    Attributes:
+        experience: after which experience; -1 is before any training.
+        task: the name of the task.
+        id: of the example.
+        prediction: what the model answered.
+        correct: 1.0 right, 0.0 wrong, or the share of its tokens that were right.
+        nats: the negative log-likelihood of the true answer, in nats.
+    """
+
+    experience: int
+    task: str
+    id: str
+    prediction: str
+    correct: float
+    nats: float
+
+    def __post_init__(self) -> None:
+        _check_moment("ExampleRow", self.experience)
+
+
+Row = TypeVar("Row", ScoreRow, ExampleRow)
+
+
+def write_rows(path: Path, kind: type[Row], rows: Sequence[Row]) -> None:
+    """Replace a parquet file by these rows, atomically.
+
+    Raises:
+        OSError: the folder is missing, not writable or full.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pylist([asdict(row) for row in rows], schema=_schema(kind))
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table, sink, compression="zstd")
+    write_atomic(path, sink.getvalue().to_pybytes())
+
+
+def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
+    """Read the rows of a parquet file back, in the order they were written.
+
+    Raises:
+        InputError: there is no such file.
+        DamagedFileError: it is cut short, not parquet, or lacks a column.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    if not path.is_file():
+        raise InputError(
+            f"{path} does not exist. Continue the run to write it: continual run on its directory."
+        )
+    try:
+        table = parquet.ParquetFile(pyarrow.BufferReader(path.read_bytes())).read()
+        # by position, since a cast refuses another column order and foreign columns are welcome
+        table = table.select([field.name for field in fields(kind)]).cast(_schema(kind))
+        return tuple(kind(**row) for row in table.to_pylist())
+    except (pyarrow.ArrowException, OSError, KeyError, InputError) as error:
+        raise DamagedFileError(
+            f"{path} is damaged ({error}). Restore it from a copy, or continue the run from its "
+            "newest checkpoint to write it anew."
+        ) from error
+
+
+def _schema(kind: type) -> Any:
+    """Return the parquet schema of a row type: int64, float64 and text, none of them null."""
+    import pyarrow
+
+    stored = {int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}
+    return pyarrow.schema(
+        [pyarrow.field(field.name, stored[field.type], nullable=False) for field in fields(kind)]
+    )
+
+
+def _check_moment(what: str, experience: int) -> None:
+    if experience < BEFORE:
+        raise InputError(
+            f"{what}.experience counts from 0, and -1 is before any training; got {experience}."
+        )

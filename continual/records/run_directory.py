@@ -1,0 +1,78 @@
+"""The run directory: what training hands to everything that comes after it.
+
+    run.yaml           the resolved configuration
+    environment.json   versions, hardware, data fingerprints, cost
+    scores.parquet     one row per (experience, step, task, metric): the raw truth, R is derived
+    examples.parquet   one row per (experience, task, example)
+    events.jsonl       what happened, line by line
+    COMPLETE           there once the last experience is evaluated
+
+`RunRecord.open` reads one; the functions here write one. Every write is atomic but the append of an
+event, whose torn last line is dropped on reading.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from continual.records import events
+from continual.records.files import write_atomic
+from continual.records.paths import COMPLETE, EVENTS, EXAMPLES, SCORES
+from continual.records.rows import ExampleRow, ScoreRow, write_rows
+from continual.records.run_record import RunRecord
+
+__all__ = [
+    "RunRecord",
+    "append_event",
+    "mark_complete",
+    "truncate_events",
+    "write_examples",
+    "write_scores",
+]
+
+
+def write_scores(directory: Path, rows: Sequence[ScoreRow]) -> None:
+    """Replace scores.parquet by these rows: all of the run so far.
+
+    Raises:
+        OSError: the directory is missing, not writable or full; the old file is untouched.
+    """
+    write_rows(Path(directory) / SCORES, ScoreRow, rows)
+
+
+def write_examples(directory: Path, rows: Sequence[ExampleRow]) -> None:
+    """Replace examples.parquet by these rows: all of the run so far.
+
+    Raises:
+        OSError: the directory is missing, not writable or full; the old file is untouched.
+    """
+    write_rows(Path(directory) / EXAMPLES, ExampleRow, rows)
+
+
+def append_event(directory: Path, event: Mapping[str, Any]) -> None:
+    """Append one line to events.jsonl; give it "experience" and "step" so that it can be resumed.
+
+    Raises:
+        TypeError: the event is not made of JSON types.
+        OSError: the directory is missing, not writable or full.
+    """
+    events.append_event(Path(directory) / EVENTS, event)
+
+
+def truncate_events(directory: Path, experience: int, step: int) -> int:
+    """Drop the events after a position, before a run continues from it; return how many.
+
+    Raises:
+        DamagedFileError: a line other than a torn last one is not a JSON object.
+        OSError: the file cannot be written.
+    """
+    return events.truncate_events(Path(directory) / EVENTS, experience, step)
+
+
+def mark_complete(directory: Path) -> None:
+    """Say that the run reached its end.
+
+    Raises:
+        OSError: the directory is missing, not writable or full.
+    """
+    write_atomic(Path(directory) / COMPLETE, b"")

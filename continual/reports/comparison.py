@@ -1,0 +1,132 @@
+"""Methods side by side: means over seeds with intervals, controls marked, baselines below."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from continual.metrics import METRICS, Estimate, estimate, scores
+from continual.records import RunRecord
+from continual.reports.groups import Group, MethodRuns
+from continual.reports.tables import MISSING, Table, number_text, probe_scores, score_text
+
+# Forgetting stands next to learning accuracy: a method that learns nothing forgets nothing.
+SCORES = (
+    "average_accuracy",
+    "learning_accuracy",
+    "forgetting.chaudhry2018",
+    "bwt.gem2017",
+    "fwt.gem2017",
+)
+Estimates = dict[str, dict[str, Estimate]]  # by method label, then by id
+COSTS = {
+    "trained_numbers": "trained numbers",
+    "stored_numbers": "stored numbers",
+    "seconds": "time",
+}
+
+
+def run_values(record: RunRecord, joint: np.ndarray | None = None) -> dict[str, float]:
+    """Return everything a comparison shows of one run, by id; a probe's ids end in its name.
+
+    Args:
+        record: the run.
+        joint: the score on each task of joint training up to it, where there is such a run.
+    """
+    found = scores(record.matrix(), record.baseline(), joint)
+    values = {id: value for id, value in found.items() if value is not None}
+    for probe, nats in record.probes().items():
+        values |= {f"{id} {probe}": value for id, value in probe_scores(record, probe, nats)}
+    events = None
+    for key in COSTS:
+        cost = record.environment.get(key)
+        if cost is None:
+            events = record.events() if events is None else events
+            cost = next((event[key] for event in reversed(events) if key in event), None)
+        if isinstance(cost, int | float):
+            values[key] = float(cost)
+    return values
+
+
+def estimates(group: Group) -> Estimates:
+    """Return the mean over seeds of every value, by method label and by id."""
+    joint = {r.seed: r.matrix().diagonal() for r in group.records if r.method == "joint"}
+    return {runs.label: _estimates(runs, joint) for runs in group.methods}
+
+
+def comparison_table(group: Group, found: Estimates) -> Table:
+    """Return one line per method, and below them what no training and no model would score."""
+    ids = shown_ids(group, found)
+    rows = [
+        (
+            f"{runs.label} (control)" if runs.control else runs.label,
+            str(len(runs.records)),
+            *(_cell(id, found[runs.label].get(id), len(runs.records)) for id in ids),
+        )
+        for runs in group.methods
+    ]
+    marked = [i for i, runs in enumerate(group.methods) if runs.control]
+    for title, value in (
+        ("before training", _baseline(group.records, RunRecord.baseline)),
+        ("majority class", _baseline(group.records, RunRecord.majority)),
+    ):
+        marked.append(len(rows))
+        rows.append((title, MISSING, score_text(value), *(MISSING for _ in ids[1:])))
+    return Table(
+        caption="Mean over seeds, with the 95 % bootstrap interval where there are three or more",
+        columns=("method", "seeds", *(_header(id) for id in ids)),
+        rows=tuple(rows),
+        marked=tuple(marked),
+    )
+
+
+def shown_ids(group: Group, found: Estimates) -> tuple[str, ...]:
+    """Return the ids of a comparison's columns: the usual ones, and those that some run has."""
+    known = {id for by_id in found.values() for id in by_id}
+    probes = list(dict.fromkeys(name for record in group.records for name in record.probe_names))
+    optional = ["intransigence"]
+    for probe in probes:
+        optional += [f"{id} {probe}" for id in METRICS if METRICS[id].needs[0] in ("nats", "bits")]
+    return (*SCORES, *(id for id in [*optional, *COSTS] if id in known))
+
+
+def _estimates(runs: MethodRuns, joint: dict[int, np.ndarray]) -> dict[str, Estimate]:
+    found = [
+        run_values(record, None if record.method == "joint" else joint.get(record.seed))
+        for record in runs.records
+    ]
+    ids = dict.fromkeys(id for values in found for id in values)
+    return {
+        id: estimate(finite)
+        for id in ids
+        if (finite := [v[id] for v in found if id in v and math.isfinite(v[id])])
+    }
+
+
+def _cell(id: str, found: Estimate | None, seeds: int) -> str:
+    """Write a mean, its interval on a second line, and n where some runs lack the value."""
+    if found is None:
+        return MISSING
+    kind = id.split(" ", 1)[0]
+    lines = [number_text(kind, found.mean)]
+    if found.interval is not None and kind not in COSTS:
+        low, high = found.interval
+        lines.append(f"[{number_text(kind, low)}, {number_text(kind, high)}]")
+    if found.n != seeds:
+        lines.append(f"n = {found.n}")
+    return "\n".join(lines)
+
+
+def _header(id: str) -> str:
+    if id in COSTS:
+        return COSTS[id]
+    kind, _, probe = id.partition(" ")
+    title = METRICS[kind].title
+    return f"{title}, {probe}\n{kind}" if probe else f"{title}\n{kind}"
+
+
+def _baseline(records: Sequence[RunRecord], read: Callable[[RunRecord], np.ndarray]) -> float:
+    """Return a baseline's mean over tasks, then over the runs that know it for every task."""
+    means = [float(np.mean(read(record))) for record in records]
+    known = [mean for mean in means if not math.isnan(mean)]
+    return math.fsum(known) / len(known) if known else math.nan

@@ -1,0 +1,98 @@
+"""The same tables in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from continual.records import RunRecord
+from continual.reports.comparison import comparison_table, estimates
+from continual.reports.groups import group_runs
+from continual.reports.tables import Table, matrix_table, scores_table
+from continual.reports.verdict import verdicts, warnings
+
+if TYPE_CHECKING:
+    import rich.console
+    import rich.table
+
+
+def print_matrix(record: RunRecord, console: "rich.console.Console | None" = None) -> None:
+    """Print R of one run and every score that its entries define.
+
+    Args:
+        record: the run.
+        console: where to print; standard output by default.
+    """
+    console = console or _console()
+    console.print(rich_table(matrix_table(record)))
+    console.print(rich_table(scores_table(record)))
+
+
+def print_comparison(
+    records: Sequence[RunRecord], console: "rich.console.Console | None" = None
+) -> None:
+    """Print the methods side by side, a sentence on each, and what to be careful about.
+
+    Args:
+        records: the runs; those that cannot be compared get a table each.
+        console: where to print; standard output by default.
+    """
+    from rich.text import Text
+
+    console = console or _console()
+    for group in group_runs(records):
+        found = estimates(group)
+        console.print(Text(f"{group.scenario} on {group.backbone}", style="bold"))
+        console.print(rich_table(comparison_table(group, found)))
+        for sentence in verdicts(group, found):
+            console.print(Text(sentence))
+        for sentence in warnings(group):
+            console.print(Text(f"! {sentence}", style="yellow"))
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, object]], console: "rich.console.Console | None" = None
+) -> None:
+    """Print named things, one line each.
+
+    Args:
+        rows: mappings with the same keys; lists are joined, truths are yes or no.
+        console: where to print; standard output by default.
+    """
+    columns = tuple(rows[0]) if rows else ("name",)
+    cells = tuple(tuple(_plain(row[column]) for column in columns) for row in rows)
+    titles = tuple(column.replace("_", " ") for column in columns)
+    table = Table(caption="", columns=titles, rows=cells, marked=())
+    (console or _console()).print(rich_table(table, right=False))
+
+
+def rich_table(table: Table, right: bool = True) -> "rich.table.Table":
+    """Return a table that a terminal can draw; cells are text, never markup.
+
+    Args:
+        table: the table.
+        right: whether all columns but the first hold numbers, which stand to the right.
+    """
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    title = Text(table.caption) if table.caption else None
+    drawn = RichTable(title=title, title_justify="left", header_style="bold")
+    for number, column in enumerate(table.columns):
+        drawn.add_column(
+            Text(column), justify="right" if number and right else "left", overflow="fold"
+        )
+    for number, row in enumerate(table.rows):
+        style = "dim" if number in table.marked else None
+        drawn.add_row(*(Text(cell) for cell in row), style=style)
+    return drawn
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _console() -> "rich.console.Console":
+    from rich.console import Console
+
+    return Console()

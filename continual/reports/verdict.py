@@ -1,0 +1,133 @@
+"""What a report says in words: a sentence per method, and what to be careful about."""
+
+import math
+from collections import Counter
+
+from continual.metrics import Estimate
+from continual.reports.comparison import Estimates
+from continual.reports.groups import Group, MethodRuns, flatten
+from continual.reports.tables import CONTROLS
+
+LEAST_SEEDS = 3
+FINGERPRINTS = ("fingerprints", "data_fingerprints", "data")  # keys of environment.json
+NOTHING = 0.005  # a score difference that two printed digits do not show
+
+
+def verdicts(group: Group, found: Estimates) -> tuple[str, ...]:
+    """Return one sentence per method in plain language."""
+    return tuple(_verdict(runs, found[runs.label]) for runs in group.methods)
+
+
+def warnings(group: Group) -> tuple[str, ...]:
+    """Return everything that weakens the comparison, in words; empty where nothing does."""
+    found = [_missing_controls(group), *map(_few_seeds, group.methods)]
+    found += [_repeated_seeds(runs) for runs in group.methods]
+    found += [_unfinished(group), _no_majority(group), _other_data(group)]
+    return tuple(sentence for sentence in found if sentence)
+
+
+def fingerprints(group: Group) -> dict[str, set[str]]:
+    """Return the data fingerprints that the runs wrote down, by name."""
+    found: dict[str, set[str]] = {}
+    for record in group.records:
+        for key in FINGERPRINTS:
+            for name, value in flatten(record.environment.get(key) or {}, "").items():
+                found.setdefault(name, set()).add(value)
+    return found
+
+
+def _verdict(runs: MethodRuns, found: dict[str, Estimate]) -> str:
+    learned, kept = found.get("learning_accuracy"), found.get("average_accuracy")
+    if learned is None or kept is None:
+        return f"{runs.label} has no finished run yet: nothing can be said about it."
+    sentence = (
+        f"{runs.label} learned {learned.mean:.2f} on average while it was learning and kept "
+        f"{kept.mean:.2f}"
+    )
+    forgot = found.get("forgetting.chaudhry2018")
+    if forgot is not None:
+        sentence += f": {_forgot(forgot.mean)} (forgetting.chaudhry2018)"
+    drifts = [
+        f"text of the probe {id.partition(' ')[2]} became {_change(value.mean)}"
+        for id, value in found.items()
+        if id.startswith("drift.perplexity_ratio ")
+    ]
+    return f"{'; '.join([sentence, *drifts])}."
+
+
+def _forgot(value: float) -> str:
+    if abs(value) < NOTHING:
+        return "it forgot nothing that two digits show"
+    return f"it forgot {value:.2f}" if value > 0 else f"earlier tasks gained {-value:.2f}"
+
+
+def _change(ratio: float) -> str:
+    percent = 100 * (ratio - 1)
+    if abs(percent) < 0.05:
+        return "neither harder nor easier for it"
+    if percent < 0:
+        return f"{-percent:.1f} % less perplexing to it"
+    return (
+        f"{percent:.1f} % more perplexing to it"
+        if percent < 100
+        else f"{ratio:.1f} times as perplexing to it"
+    )
+
+
+def _missing_controls(group: Group) -> str:
+    present = {runs.method for runs in group.methods}
+    # frozen and head-only ask the same question, with and without heads
+    missing = [name for name in CONTROLS if name not in present]
+    if {"frozen", "head-only"} & present:
+        missing = [name for name in missing if name not in ("frozen", "head-only")]
+    if not missing:
+        return ""
+    return (
+        f"Controls are missing: {', '.join(missing)}. Without them it cannot be told whether a "
+        "method is good or the tasks are easy."
+    )
+
+
+def _few_seeds(runs: MethodRuns) -> str:
+    seeds = len({record.seed for record in runs.records})
+    if seeds >= LEAST_SEEDS:
+        return ""
+    ran = "only one seed" if seeds == 1 else f"only {seeds} seeds"
+    return (
+        f"{runs.label} ran with {ran}: its differences from the others may be chance, and no "
+        f"interval is given. Run at least {LEAST_SEEDS}."
+    )
+
+
+def _repeated_seeds(runs: MethodRuns) -> str:
+    counts = Counter(record.seed for record in runs.records)
+    twice = [str(seed) for seed, count in counts.items() if count > 1]
+    if not twice:
+        return ""
+    return (
+        f"{runs.label} is given more than once with seed {', '.join(twice)}: these runs are not "
+        "independent and make the interval too narrow. Report each seed once."
+    )
+
+
+def _unfinished(group: Group) -> str:
+    names = [str(record.path) for record in group.records if not record.complete]
+    if not names:
+        return ""
+    return f"Not finished, so counted only where it has numbers: {', '.join(names)}."
+
+
+def _no_majority(group: Group) -> str:
+    if any(not math.isnan(value) for record in group.records for value in record.majority()):
+        return ""
+    return "No run recorded what always saying the commonest label would score."
+
+
+def _other_data(group: Group) -> str:
+    differing = [name for name, values in fingerprints(group).items() if len(values) > 1]
+    if not differing:
+        return ""
+    return (
+        f"The runs did not use the same data: fingerprints differ for {', '.join(differing)}. "
+        "Their numbers cannot be compared."
+    )
