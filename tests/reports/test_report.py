@@ -1,0 +1,120 @@
+"""What a report shows, and what it refuses."""
+
+import re
+
+import pytest
+from rich.console import Console
+
+from continual.errors import InputError
+from continual.records import RunRecord
+from continual.reports import print_comparison, print_matrix, write_report
+from continual.reports.terminal import print_rows
+
+
+@pytest.fixture
+def study(make_run):
+    """Two methods beside their frozen control, three seeds each."""
+    return [make_run(m, s) for m in ("lora", "curlora", "frozen") for s in (0, 1, 2)]
+
+
+def test_the_page_stands_alone(study, tmp_path):
+    """Nothing is loaded from elsewhere: styles and pictures are inside."""
+    page, _ = write_report(study, tmp_path / "r.html")
+    html = page.read_text()
+
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)(?!https?://arxiv)[^"']*""", html)
+    assert "<style" in html
+    assert "data:image/" in html
+
+
+def test_both_forms_say_what_was_learned_and_what_was_lost(study, tmp_path):
+    """Ids beside numbers, a sentence per method, intervals over seeds, the majority class."""
+    for path in write_report(study, tmp_path / "r.html"):
+        text = path.read_text()
+        assert "forgetting.chaudhry2018" in text
+        assert "learning_accuracy" in text
+        assert re.search(r"lora learned 0\.\d\d on average", text)
+        assert "majority class" in text
+        assert re.search(r"\\?\[0\.\d+, 0\.\d+\\?\]", text)
+        assert "turned from right to" in text
+
+
+def test_what_weakens_a_comparison_is_said_in_words(make_run, tmp_path):
+    """One seed, missing controls, an unfinished run."""
+    page, _ = write_report([make_run("curlora", 0, reached=1)], tmp_path / "r.html")
+    html = page.read_text()
+
+    assert "only one seed" in html
+    assert "Controls are missing: " in html
+    assert "Not finished" in html
+
+
+def test_names_and_predictions_are_text_and_never_markup(make_run, tmp_path):
+    """A task that is named like a script, and predictions with tags, show as they are written."""
+    evil = "<script>alert(1)</script>"
+    page, text = write_report(
+        [make_run("lora", 0, tasks=(evil, "b")), make_run("frozen", 0, tasks=(evil, "b"))],
+        tmp_path / "r.html",
+    )
+
+    assert evil not in page.read_text()
+    assert "<b>business</b>" not in page.read_text()
+    assert "&lt;b&gt;business" in page.read_text()
+    assert evil not in text.read_text()
+
+
+def test_runs_that_cannot_be_compared_have_a_section_each(make_run, tmp_path):
+    """Another scenario or backbone is another section."""
+    runs = [make_run(), make_run(scenario="home"), make_run(backbone="gpt2")]
+    page, _ = write_report(runs, tmp_path / "r.html")
+
+    assert len(re.findall(r"<h2", page.read_text())) >= 3
+
+
+def test_pictures_of_the_markdown_lie_beside_it(study, tmp_path):
+    """Every picture that the text names is there."""
+    _, text = write_report(study, tmp_path / "r.html")
+    named = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text.read_text())
+
+    assert named
+    assert all((tmp_path / name).is_file() for name in named)
+
+
+def test_directories_that_are_no_runs_are_all_named(make_run, tmp_path):
+    """Nothing is written."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=r"(?s)a.*b") as caught:
+        write_report([make_run(), tmp_path / "a", tmp_path / "b"], tmp_path / "r.html")
+
+    assert "run.yaml" in str(caught.value)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_report_is_html(make_run, tmp_path):
+    """Another ending is refused with the right one."""
+    with pytest.raises(InputError, match=r"end in \.html"):
+        write_report([make_run()], tmp_path / "r.pdf")
+
+
+def test_the_terminal_shows_the_same_numbers(study):
+    """R, the scores and the comparison, as text without markup."""
+    console = Console(width=200, record=True, force_terminal=False)
+    records = [RunRecord.open(path) for path in study]
+    print_matrix(records[0], console)
+    print_comparison(records, console)
+    text = console.export_text()
+
+    assert f"{records[0].matrix()[0, 0]:.3f}" in text
+    assert "forgetting.chaudhry2018" in text
+    assert "drift.nats_per_token" in text
+
+
+def test_named_things_are_listed():
+    """Truths are yes or no, lists are joined."""
+    console = Console(width=80, record=True, force_terminal=False)
+    print_rows([{"name": "a", "control": True, "tasks": ["x", "y"]}], console)
+    text = console.export_text()
+
+    assert "yes" in text
+    assert "x, y" in text
