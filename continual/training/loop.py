@@ -144,8 +144,9 @@ def _snapshot(
 
 def _restore(learner: Learner, resumed: Checkpoint) -> None:
     """Rebuild the structure by beginning every task again, then put the saved numbers in."""
-    for experience in learner.scenario[: resumed.position.experience + 1]:
-        begin(learner, experience)
+    for experience in learner.scenario:
+        if experience.index <= resumed.position.experience:
+            begin(learner, experience)
     learner.adaptation.load_state(_part(resumed, "state"))
 
 
