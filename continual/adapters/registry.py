@@ -25,7 +25,8 @@ class Method:
         config: its frozen settings; ``config()`` are the defaults.
         adapter: what sits at each adapted weight; None if there is nothing.
         trains: what learns; the task heads do too, unless "nothing".
-        learning_rate: peak of AdamW where the run does not name one.
+        learning_rate: peak of AdamW where the run does not name one; those of adapters were chosen
+            by validation loss on the first task of `pydocs` (analysis/rates).
         control: whether it is there to keep the others honest.
         lora_export: whether ΔW has an exact low-rank form, written by factors.
         trained_numbers: closed formula for one (m, n) weight, without heads.
@@ -97,7 +98,7 @@ _ALL = (
         config=LoRAConfig,
         adapter=LoRA,
         trains="adapters",
-        learning_rate=1e-3,
+        learning_rate=5e-3,
         control=True,
         lora_export=True,
         trained_numbers="r (m + n)",
@@ -110,7 +111,7 @@ _ALL = (
         config=IncLoRAConfig,
         adapter=IncLoRA,
         trains="adapters",
-        learning_rate=1e-3,
+        learning_rate=5e-3,
         control=False,
         lora_export=True,
         trained_numbers="r (m + n)",
@@ -123,7 +124,7 @@ _ALL = (
         config=CURLoRAConfig,
         adapter=CURLoRA,
         trains="adapters",
-        learning_rate=5e-3,
+        learning_rate=0.1,
         control=False,
         lora_export=True,
         trained_numbers="r²",
@@ -136,7 +137,7 @@ _ALL = (
         config=NLoRAConfig,
         adapter=NLoRA,
         trains="adapters",
-        learning_rate=1e-3,
+        learning_rate=2e-2,
         control=False,
         lora_export=True,
         trained_numbers="r (m + n)",
@@ -149,7 +150,7 @@ _ALL = (
         config=SLoRAConfig,
         adapter=SLoRA,
         trains="adapters",
-        learning_rate=1e-3,
+        learning_rate=1e-2,
         control=False,
         lora_export=True,
         trained_numbers="r (m + n) + t",
