@@ -39,9 +39,9 @@ def need(R: np.ndarray, cells: Sequence[tuple[int, int]], name: str) -> None:
             )
 
 
-def need_below(R: np.ndarray, name: str) -> None:
-    """Refuse a NaN on or below the diagonal."""
-    need(R, [(i, j) for i in range(R.shape[0]) for j in range(i + 1)], name)
+def need_below(R: np.ndarray, name: str, tasks: int) -> None:
+    """Refuse a NaN on or below the diagonal in the columns of the first tasks."""
+    need(R, [(i, j) for i in range(R.shape[0]) for j in range(min(i + 1, tasks))], name)
 
 
 def need_diagonal_and_last(R: np.ndarray, name: str, last: int) -> None:

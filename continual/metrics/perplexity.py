@@ -77,8 +77,8 @@ def final_drift(nats: Sequence[float]) -> float:
     last = drift(nats)[-1]
     if len(nats) < 2 or math.isnan(last):
         raise NotEvaluatedError(
-            f"drift needs the probe after the last experience (number {len(nats) - 2}), which was "
-            "not measured. Finish the run."
+            "drift needs the probe's nats per token after the last experience, which was not "
+            "measured. Finish the run."
         )
     return last
 

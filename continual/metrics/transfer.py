@@ -46,10 +46,11 @@ def forgetting_chaudhry2018(R: Matrix) -> float:
     0.125
 
     Raises:
-        InputError: R is not square, has one task, or misses an entry on or below the diagonal.
+        InputError: R is not square, has one task, or misses an entry of an earlier task since it
+            was learned.
     """
     last = last_of_several(R, "forgetting.chaudhry2018")
-    need_below(R, "forgetting.chaudhry2018")
+    need_below(R, "forgetting.chaudhry2018", last)
     return float(np.mean([R[j:last, j].max() - R[last, j] for j in range(last)]))
 
 
@@ -88,10 +89,11 @@ def forgetting_clamped(R: Matrix) -> float:
     0.15
 
     Raises:
-        InputError: R is not square, has one task, or misses an entry on or below the diagonal.
+        InputError: R is not square, has one task, or misses an entry of an earlier task since it
+            was learned.
     """
     last = last_of_several(R, "forgetting.clamped")
-    need_below(R, "forgetting.clamped")
+    need_below(R, "forgetting.clamped", last)
     return float(np.mean([R[j:, j].max() - R[last, j] for j in range(last)]))
 
 
@@ -129,10 +131,11 @@ def bwt_all_pairs(R: Matrix) -> float:
     -0.0167
 
     Raises:
-        InputError: R is not square, has one task, or misses an entry on or below the diagonal.
+        InputError: R is not square, has one task, or misses an entry of an earlier task since it
+            was learned.
     """
     last = last_of_several(R, "bwt.all_pairs")
-    need_below(R, "bwt.all_pairs")
+    need_below(R, "bwt.all_pairs", last)
     return float(np.mean([R[i, j] - R[j, j] for j in range(last) for i in range(j + 1, last + 1)]))
 
 
@@ -194,7 +197,7 @@ def average_incremental_accuracy(R: Matrix) -> float:
         InputError: R is not square or misses an entry on or below the diagonal.
     """
     tasks = square(R, "average_incremental_accuracy")
-    need_below(R, "average_incremental_accuracy")
+    need_below(R, "average_incremental_accuracy", tasks)
     return float(np.mean([R[i, : i + 1].mean() for i in range(tasks)]))
 
 

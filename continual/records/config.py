@@ -49,7 +49,7 @@ def _check_tasks(file: Path, tasks: Sequence[Any]) -> None:
         isinstance(task, dict) and {"name", "score"} <= task.keys() for task in tasks
     )
     if not whole or not tasks:
-        raise InputError(f"{file}: tasks must be a list of mappings with name, kind and score.")
+        raise InputError(f"{file}: tasks must be a list of mappings with name and score.")
 
 
 def name_of(value: Any) -> str:

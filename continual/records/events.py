@@ -5,6 +5,7 @@ it is dropped on reading and cut off before the next is written. A run that cont
 checkpoint first cuts what came after that checkpoint, so that no line is there twice.
 """
 
+import io
 import json
 import math
 import os
@@ -74,7 +75,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         return
     end = 0
     data = path.read_bytes()
-    for number, line in enumerate(data.splitlines(keepends=True), 1):
+    for number, line in enumerate(io.BytesIO(data), 1):
         end += len(line)
         if not line.endswith(b"\n"):
             return  # torn by a kill; only the last line can be

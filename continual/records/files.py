@@ -38,7 +38,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def write_json_atomic(path: Path, value: Any) -> None:
@@ -89,7 +89,7 @@ def _umask() -> int:
     return current
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a rename survive power loss; Windows has no handle of a folder and needs none."""
     if os.name != "posix":
         return

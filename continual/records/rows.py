@@ -112,7 +112,7 @@ def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
         # by position, since a cast refuses another column order and foreign columns are welcome
         table = table.select([field.name for field in fields(kind)]).cast(_schema(kind))
         return tuple(kind(**row) for row in table.to_pylist())
-    except (pyarrow.ArrowException, OSError, KeyError, InputError) as error:
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
         raise DamagedFileError(
             f"{path} is damaged ({error}). Restore it from a copy, or continue the run from its "
             "newest checkpoint to write it anew."

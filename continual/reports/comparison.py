@@ -54,30 +54,27 @@ def estimates(group: Group) -> Estimates:
     return {runs.label: _estimates(runs, joint) for runs in group.methods}
 
 
-def comparison_table(group: Group, found: Estimates) -> Table:
-    """Return one line per method, and below them what no training and no model would score."""
-    ids = shown_ids(group, found)
-    rows = [
-        (
-            f"{runs.label} (control)" if runs.control else runs.label,
-            str(len(runs.records)),
-            *(_cell(id, found[runs.label].get(id), len(runs.records)) for id in ids),
-        )
-        for runs in group.methods
-    ]
-    marked = [i for i, runs in enumerate(group.methods) if runs.control]
-    for title, value in (
+def comparison_tables(group: Group, found: Estimates) -> tuple[Table, ...]:
+    """Return the scores of each method, and its drift and cost where some run measured them.
+
+    Below the scores stands what no training and what no model at all would score.
+    """
+    scored = [id for id in shown_ids(group, found) if id in METRICS and "R" in METRICS[id].needs]
+    others = [id for id in shown_ids(group, found) if id not in scored]
+    rows = _rows(group, found, scored)
+    baselines = (
         ("before training", _baseline(group.records, RunRecord.baseline)),
         ("majority class", _baseline(group.records, RunRecord.majority)),
-    ):
-        marked.append(len(rows))
-        rows.append((title, MISSING, score_text(value), *(MISSING for _ in ids[1:])))
-    return Table(
-        caption="Mean over seeds, with the 95 % bootstrap interval where there are three or more",
-        columns=("method", "seeds", *(_header(id) for id in ids)),
-        rows=tuple(rows),
-        marked=tuple(marked),
     )
+    for title, value in baselines:
+        rows.append((title, MISSING, score_text(value), *(MISSING for _ in scored[1:])))
+    about = "mean over seeds, with the 95 % bootstrap interval where there are three or more"
+    tables = [_table(f"Scores: {about}", group, scored, rows)]
+    if others:
+        tables.append(
+            _table(f"Drift and cost: {about}", group, others, _rows(group, found, others))
+        )
+    return tuple(tables)
 
 
 def shown_ids(group: Group, found: Estimates) -> tuple[str, ...]:
@@ -88,6 +85,29 @@ def shown_ids(group: Group, found: Estimates) -> tuple[str, ...]:
     for probe in probes:
         optional += [f"{id} {probe}" for id in METRICS if METRICS[id].needs[0] in ("nats", "bits")]
     return (*SCORES, *(id for id in [*optional, *COSTS] if id in known))
+
+
+def _rows(group: Group, found: Estimates, ids: Sequence[str]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{runs.label} (control)" if runs.control else runs.label,
+            str(len(runs.records)),
+            *(_cell(id, found[runs.label].get(id), len(runs.records)) for id in ids),
+        )
+        for runs in group.methods
+    ]
+
+
+def _table(
+    caption: str, group: Group, ids: Sequence[str], rows: Sequence[tuple[str, ...]]
+) -> Table:
+    controls = [i for i, runs in enumerate(group.methods) if runs.control]
+    return Table(
+        caption=caption,
+        columns=("method", "seeds", *(_header(id) for id in ids)),
+        rows=tuple(rows),
+        marked=(*controls, *range(len(group.methods), len(rows))),
+    )
 
 
 def _estimates(runs: MethodRuns, joint: dict[int, np.ndarray]) -> dict[str, Estimate]:
@@ -122,7 +142,7 @@ def _header(id: str) -> str:
         return COSTS[id]
     kind, _, probe = id.partition(" ")
     title = METRICS[kind].title
-    return f"{title}, {probe}\n{kind}" if probe else f"{title}\n{kind}"
+    return f"{title}\n{kind}\n{probe}" if probe else f"{title}\n{kind}"
 
 
 def _baseline(records: Sequence[RunRecord], read: Callable[[RunRecord], np.ndarray]) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from continual.records import RunRecord
-from continual.reports.comparison import comparison_table, estimates, shown_ids
+from continual.reports.comparison import comparison_tables, estimates, shown_ids
 from continual.reports.flips import flips_table, negative_flips
 from continual.reports.groups import Group, flatten, group_runs, settings
 from continual.reports.tables import MISSING, Table, definitions_table, matrix_table, score_text
@@ -40,7 +40,7 @@ class Section:
     lead: str
     verdicts: tuple[str, ...]
     warnings: tuple[str, ...]
-    comparison: Table
+    comparison: tuple[Table, ...]
     matrices: tuple[Picture, ...]
     curves: tuple[Picture, ...]
     lost: tuple[tuple[str, tuple[Table, ...]], ...]
@@ -70,7 +70,7 @@ def assemble(records: Sequence[RunRecord]) -> Report:
                 lead=_lead(group),
                 verdicts=verdicts(group, found),
                 warnings=warnings(group),
-                comparison=comparison_table(group, found),
+                comparison=comparison_tables(group, found),
                 matrices=tuple(_matrices(group, number)),
                 curves=tuple(_curves(group, number)),
                 lost=tuple(_lost(group)),
@@ -176,7 +176,9 @@ def _environment(group: Group) -> Table:
 
 def _fingerprints(group: Group) -> Table:
     rows = [(name, ", ".join(sorted(values))) for name, values in fingerprints(group).items()]
-    return Table(caption="Data fingerprints", columns=("data", "fingerprint"), rows=tuple(rows))
+    return Table(
+        caption="Fingerprints", columns=("data or weights", "fingerprint"), rows=tuple(rows)
+    )
 
 
 def _same_or_each(values: Sequence[tuple[str, str | None]]) -> str:

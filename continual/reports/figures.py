@@ -48,7 +48,7 @@ def heat_map(
     grid = np.vstack([b[None, :], R])
     count, wide = grid.shape[0], grid.shape[1]
     cell = 0.62 if wide <= 12 else 0.46
-    figure = Figure(figsize=(2.9 + cell * max(wide, 4), 1.9 + 0.42 * count), layout="constrained")
+    figure = Figure(figsize=(2.3 + cell * max(wide, 3), 1.5 + 0.4 * count), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(np.ma.masked_invalid(grid), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for i in range(count):
@@ -106,10 +106,12 @@ def task_curves(group: Group) -> Figure:
         axes.set_title(_short(task, 30), fontsize=9, loc="left", parse_math=False)
         axes.set_ylim(-0.03, 1.03)
         _moments(axes, [str(i + 1) for i in range(len(group.tasks))], turn=False)
+        axes.xaxis.set_tick_params(labelbottom=j + columns >= len(group.tasks))
     for axes in panels[len(group.tasks) :]:
         axes.set_axis_off()
-    figure.supxlabel("after experience (dotted: when the task is learned)", fontsize=9)
-    figure.supylabel("score", fontsize=9)
+    panels[(rows - 1) * columns].set_xlabel("after experience (dotted: learned)", fontsize=8)
+    for axes in panels[::columns]:
+        axes.set_ylabel("score", fontsize=8)
     _legend(figure, panels[0])
     return figure
 
@@ -173,7 +175,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
     """Name the methods below the axes, where no line can run under them."""
     lines, labels = axes.get_legend_handles_labels()
     if lines:
-        columns = min(len(labels), 4 if max(map(len, labels)) < 18 else 2)
+        columns = min(len(labels), 6 if max(map(len, labels)) < 14 else 2)
         legend = figure.legend(
             lines, labels, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False
         )

@@ -6,6 +6,7 @@ from continual.records import ExampleRow, RunRecord
 from continual.reports.tables import Table
 
 RIGHT = 0.5  # an example counts as right from this share of its tokens on
+LONGEST = 160  # letters of a prediction that are shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,16 @@ def flips_table(flips: Flips, top: int = 5) -> Table:
         ),
         columns=("example", "said when learned (right)", "says at the end (wrong)", "nats lost"),
         rows=tuple(
-            (then.id, then.prediction, now.prediction, f"{now.nats - then.nats:+.2f}")
+            (then.id, _said(then), _said(now), f"{now.nats - then.nats:+.2f}".replace("-", "−"))
             for then, now in shown
         ),
     )
+
+
+def _said(row: ExampleRow) -> str:
+    """Return a prediction on one line, its end left out where it is long."""
+    said = " ".join(row.prediction.split())
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
 
 
 def _flips(task: str, learned: dict[str, ExampleRow], final: dict[str, ExampleRow]) -> Flips:

@@ -8,6 +8,7 @@ from continual.records import RunRecord
 from continual.reports.tables import CONTROLS
 
 IDENTITY = ("scenario", "backbone", "tasks", "probes", "seed")  # of run.yaml: not a setting
+OBSERVING = ("tracking",)  # settings that only read: runs that differ in them are repetitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +103,9 @@ def _methods(records: Sequence[RunRecord]) -> tuple[MethodRuns, ...]:
 
 
 def _options(record: RunRecord) -> dict[str, str]:
-    """Return the settings that make another variant of a method: those kept in mappings.
-
-    A top-level word of run.yaml, such as a date or a folder, names the run and does not.
-    """
-    nested = {key for key, value in record.config.items() if isinstance(value, Mapping)}
-    return {
-        key: value
-        for key, value in settings(record).items()
-        if key.split(".", 1)[0] in nested and key != "method.name"
-    }
+    """Return the settings that make another variant of a method."""
+    told_otherwise = ("method", "method.name", *OBSERVING)
+    return {key: value for key, value in settings(record).items() if key not in told_otherwise}
 
 
 def _labels(variants: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:

@@ -52,11 +52,9 @@ def _section(section: Section, figures: str) -> list[str]:
     if section.warnings:
         careful = "\n".join(f"> - {escape(sentence)}" for sentence in section.warnings)
         blocks.append(f"> **Read with care**\n>\n{careful}")
-    blocks += [
-        "### Comparison",
-        table(section.comparison),
-        f"{escape(section.comparison.caption)}.",
-    ]
+    blocks.append("### Comparison")
+    for found in section.comparison:
+        blocks += [f"{escape(found.caption)}.", table(found)]
     blocks.append("### Over the run")
     blocks += [_picture(picture, figures) for picture in section.curves]
     blocks.append("### Retained accuracy")

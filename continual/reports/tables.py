@@ -21,7 +21,8 @@ class Table:
 
     Attributes:
         caption: what it shows, in a phrase.
-        columns: the header of each column; a second line of it is the definition's id.
+        columns: the header of each column; a second line of it is the definition's id, a
+            third the probe's name.
         rows: as many cells as columns each; a second line of a cell is its interval.
         marked: the numbers of the rows that are there for comparison: controls and baselines.
     """

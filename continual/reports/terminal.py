@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from continual.records import RunRecord
-from continual.reports.comparison import comparison_table, estimates
+from continual.reports.comparison import comparison_tables, estimates
 from continual.reports.groups import group_runs
 from continual.reports.tables import Table, matrix_table, scores_table
 from continual.reports.verdict import verdicts, warnings
@@ -41,7 +41,9 @@ def print_comparison(
     for group in group_runs(records):
         found = estimates(group)
         console.print(Text(f"{group.scenario} on {group.backbone}", style="bold"))
-        console.print(rich_table(comparison_table(group, found)))
+        for table in comparison_tables(group, found):
+            for part in _parts(table, console.width):
+                console.print(rich_table(part))
         for sentence in verdicts(group, found):
             console.print(Text(sentence))
         for sentence in warnings(group):
@@ -84,6 +86,29 @@ def rich_table(table: Table, right: bool = True) -> "rich.table.Table":
         style = "dim" if number in table.marked else None
         drawn.add_row(*(Text(cell) for cell in row), style=style)
     return drawn
+
+
+def _parts(table: Table, width: int) -> list[Table]:
+    """Cut a wide table into tables of some columns each; the first column leads every one."""
+    lines = [table.columns, *table.rows]
+    needed = [
+        max(len(part) for line in lines for part in line[j].split("\n")) + 3  # a bar, two spaces
+        for j in range(len(table.columns))
+    ]
+    parts: list[list[int]] = [[]]
+    for j in range(1, len(table.columns)):
+        if parts[-1] and 1 + needed[0] + sum(needed[k] for k in [*parts[-1], j]) > width:
+            parts.append([])
+        parts[-1].append(j)
+    return [
+        Table(
+            caption="" if number else table.caption,
+            columns=tuple(table.columns[j] for j in (0, *part)),
+            rows=tuple(tuple(row[j] for j in (0, *part)) for row in table.rows),
+            marked=table.marked,
+        )
+        for number, part in enumerate(parts)
+    ]
 
 
 def _plain(value: object) -> str:

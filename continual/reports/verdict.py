@@ -2,6 +2,9 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
 
 from continual.metrics import Estimate
 from continual.reports.comparison import Estimates
@@ -9,7 +12,7 @@ from continual.reports.groups import Group, MethodRuns, flatten
 from continual.reports.tables import CONTROLS
 
 LEAST_SEEDS = 3
-FINGERPRINTS = ("fingerprints", "data_fingerprints", "data")  # keys of environment.json
+FINGERPRINTS = ("fingerprints", "data_fingerprints", "data", "probes")  # of environment.json
 NOTHING = 0.005  # a score difference that two printed digits do not show
 
 
@@ -22,17 +25,22 @@ def warnings(group: Group) -> tuple[str, ...]:
     """Return everything that weakens the comparison, in words; empty where nothing does."""
     found = [_missing_controls(group), *map(_few_seeds, group.methods)]
     found += [_repeated_seeds(runs) for runs in group.methods]
+    found += [_learned_nothing(runs) for runs in group.methods]
     found += [_unfinished(group), _no_majority(group), _other_data(group)]
     return tuple(sentence for sentence in found if sentence)
 
 
 def fingerprints(group: Group) -> dict[str, set[str]]:
-    """Return the data fingerprints that the runs wrote down, by name."""
+    """Return the fingerprints of data and weights that the runs wrote down, by name."""
     found: dict[str, set[str]] = {}
     for record in group.records:
         for key in FINGERPRINTS:
             for name, value in flatten(record.environment.get(key) or {}, "").items():
                 found.setdefault(name, set()).add(value)
+        backbone = record.environment.get("backbone")
+        if isinstance(backbone, Mapping) and "fingerprint" in backbone:
+            name = f"weights of {record.backbone}"
+            found.setdefault(name, set()).add(str(backbone["fingerprint"]))
     return found
 
 
@@ -40,10 +48,17 @@ def _verdict(runs: MethodRuns, found: dict[str, Estimate]) -> str:
     learned, kept = found.get("learning_accuracy"), found.get("average_accuracy")
     if learned is None or kept is None:
         return f"{runs.label} has no finished run yet: nothing can be said about it."
-    sentence = (
-        f"{runs.label} learned {learned.mean:.2f} on average while it was learning and kept "
-        f"{kept.mean:.2f}"
-    )
+    before = _before(runs)
+    if learned.mean - before < 2 * NOTHING:
+        sentence = (
+            f"{runs.label} learned nothing: {learned.mean:.2f} on average after learning, "
+            f"{before:.2f} before any training, {kept.mean:.2f} at the end"
+        )
+    else:
+        sentence = (
+            f"{runs.label} learned {learned.mean:.2f} on average while it was learning and kept "
+            f"{kept.mean:.2f}"
+        )
     forgot = found.get("forgetting.chaudhry2018")
     if forgot is not None:
         sentence += f": {_forgot(forgot.mean)} (forgetting.chaudhry2018)"
@@ -53,6 +68,11 @@ def _verdict(runs: MethodRuns, found: dict[str, Estimate]) -> str:
         if id.startswith("drift.perplexity_ratio ")
     ]
     return f"{'; '.join([sentence, *drifts])}."
+
+
+def _before(runs: MethodRuns) -> float:
+    """Return the mean score before any training; NaN, below which nothing is, where not known."""
+    return float(np.mean([record.baseline() for record in runs.records]))
 
 
 def _forgot(value: float) -> str:
@@ -110,6 +130,21 @@ def _repeated_seeds(runs: MethodRuns) -> str:
     )
 
 
+def _learned_nothing(runs: MethodRuns) -> str:
+    """Say where a score just after learning is no better than the commonest label's."""
+    diagonals = np.array([record.matrix().diagonal() for record in runs.records])
+    majority = np.array([record.majority() for record in runs.records])
+    margin = (diagonals - majority).mean(axis=0)  # NaN, so not counted, where a run lacks one
+    tasks = runs.records[0].tasks
+    names = [task for task, value in zip(tasks, margin, strict=True) if value < NOTHING]
+    if not names or runs.method == "frozen":  # which is there to learn nothing
+        return ""
+    return (
+        f"{runs.label} was no better than always saying the commonest label when it had just "
+        f"learned {', '.join(names)}: what was not learned cannot be forgotten."
+    )
+
+
 def _unfinished(group: Group) -> str:
     names = [str(record.path) for record in group.records if not record.complete]
     if not names:
@@ -128,6 +163,6 @@ def _other_data(group: Group) -> str:
     if not differing:
         return ""
     return (
-        f"The runs did not use the same data: fingerprints differ for {', '.join(differing)}. "
-        "Their numbers cannot be compared."
+        f"The runs did not use the same data or weights: fingerprints differ for "
+        f"{', '.join(differing)}. Their numbers cannot be compared."
     )

@@ -46,37 +46,23 @@ THEMES: dict[str, dict[str, tuple[str, ...]]] = {
             "_core/numeric",
             "_core/shape_base",
         ),
-        "helpers": ("lib",),
     },
     "scipy": {
         "statistics": ("stats",),
         "signals": ("signal",),
-        "optimization": ("optimize",),
-        "special": ("special",),
         "sparse": ("sparse",),
     },
     "pandas": {
         "index": ("core/indexes",),
-        "tables": ("core/frame", "core/series", "core/generic"),
         "groups": ("core/groupby", "core/window", "core/resample"),
         "files": ("io",),
-        "types": ("core/dtypes", "core/arrays"),
     },
     "sklearn": {
         "metrics": ("metrics",),
         "predictors": ("linear_model", "ensemble", "tree", "svm", "neighbors"),
-        "preparation": (
-            "preprocessing",
-            "impute",
-            "compose",
-            "feature_extraction",
-            "feature_selection",
-        ),
         "clusters": ("cluster", "decomposition", "manifold", "mixture"),
-        "tools": ("utils", "datasets"),
     },
     "torch": {
-        "tensors": ("_torch_docs",),
         "layers": ("nn",),
         "parallel": (
             "distributed/checkpoint",
@@ -86,7 +72,6 @@ THEMES: dict[str, dict[str, tuple[str, ...]]] = {
             "distributed/optim",
             "distributed/rpc",
         ),
-        "graphs": ("fx",),
         "quantization": ("ao/nn", "ao/quantization"),
     },
 }

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from continual.records.files import _flush_folder, sha256_of, write_atomic
+from continual.records.files import flush_folder, sha256_of, write_atomic
 
 KEPT = 2
 
@@ -67,7 +67,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     }
     write_atomic(draft / "state.json", json.dumps(described, indent=1).encode())
     draft.rename(final)
-    _flush_folder(folder)
+    flush_folder(folder)
     for old in _numbered(folder)[:-KEPT]:
         shutil.rmtree(old)
     return final

@@ -72,6 +72,31 @@ def test_what_was_not_evaluated_is_needed_only_where_the_formula_reads_it():
     assert set(found) <= set(METRICS)
 
 
+@pytest.mark.parametrize("id", ["forgetting.chaudhry2018", "forgetting.clamped", "bwt.all_pairs"])
+def test_the_last_task_just_learned_is_not_an_earlier_one(id):
+    """Its score has no later row to be compared with, so its absence undefines nothing."""
+    hole = R.copy()
+    hole[2, 2] = np.nan
+
+    assert scores(hole)[id] == pytest.approx(scores(R)[id])
+    assert scores(hole)["average_accuracy"] is None
+
+
+@given(MATRICES, st.integers(0, 4))
+def test_tasks_may_be_scored_in_percent(matrix, shift):
+    """Every forgetting is linear in R and blind to what all scores share."""
+    for function in (t.forgetting_chaudhry2018, t.forgetting_clamped, t.bwt_all_pairs):
+        assert function(100 * matrix + shift) == pytest.approx(100 * function(matrix), abs=1e-9)
+
+
+def test_a_dip_that_comes_back_is_a_gap_and_what_stays_away_is_not():
+    """From .80 over .45 to .70: .25 came back, .10 is forgotten."""
+    assert t.stability_gap(np.array([0.80, 0.45, 0.60, 0.70])) == pytest.approx(0.25)
+    assert t.stability_gap(np.array([0.80, 0.75, 0.70])) == 0.0
+    with pytest.raises(InputError, match="got 2 values"):
+        t.stability_gap(np.array([0.8, 0.7]))
+
+
 def test_a_missing_entry_is_named():
     """Experience and task, and what to do."""
     hole = R.copy()

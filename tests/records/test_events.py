@@ -39,3 +39,26 @@ def test_damage_in_the_middle_is_said(tmp_path):
     (tmp_path / "events.jsonl").write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
     with pytest.raises(DamagedFileError, match="line 2"):
         read_events(tmp_path / "events.jsonl")
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    """A stray carriage return is damage to be told, not an end after which all is forgotten."""
+    (tmp_path / "events.jsonl").write_bytes(b'{"step": 1}\n{"step"\r: \xff}\n{"step": 3}\n')
+    with pytest.raises(DamagedFileError, match="line 2"):
+        truncate_events(tmp_path, 0, 9)
+
+
+def test_zeros_that_a_power_cut_leaves_are_a_torn_line(tmp_path):
+    """Some file systems lengthen a file before they write it."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + bytes(40))
+
+    assert read_events(path) == [{"step": 1}]
+    append_event(tmp_path, {"step": 2})
+    assert read_events(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_no_log_yet_is_an_empty_one(tmp_path):
+    """A run killed before its first event can be continued."""
+    assert read_events(tmp_path / "events.jsonl") == []
+    assert truncate_events(tmp_path, 0, 0) == 0

@@ -1,11 +1,18 @@
 """Files are the old ones or the new ones."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from continual.errors import InputError
-from continual.records import DamagedFileError, read_json, write_atomic, write_json_atomic
+from continual.records import (
+    DamagedFileError,
+    read_json,
+    sha256_of,
+    write_atomic,
+    write_json_atomic,
+)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -45,3 +52,34 @@ def test_damage_and_absence_are_told_apart(tmp_path):
         read_json(tmp_path / "torn.json")
     with pytest.raises(InputError, match=r"none\.json does not exist"):
         read_json(tmp_path / "none.json")
+
+
+def test_a_rename_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    """The last step is as safe as the first."""
+    path = tmp_path / "scores"
+    write_atomic(path, b"old")
+
+    def refused(self, target):
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(OSError, match="Permission denied"):
+        write_atomic(path, b"new")
+
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["scores"]
+
+
+def test_a_record_is_readable_by_others_as_the_umask_says(tmp_path):
+    """Not private as temporary files are."""
+    (tmp_path / "plain").write_bytes(b"")
+    write_atomic(tmp_path / "ours", b"")
+
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_the_hash_is_of_the_bytes(tmp_path):
+    """As sha256sum prints it."""
+    write_atomic(tmp_path / "a", b"abc")
+
+    assert sha256_of(tmp_path / "a").startswith("ba7816bf8f01cfea")

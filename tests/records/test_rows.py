@@ -1,6 +1,8 @@
 """The two tables of a run."""
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from continual.errors import InputError
 from continual.records import DamagedFileError, ExampleRow, ScoreRow
@@ -33,6 +35,25 @@ def test_another_table_is_not_this_one(tmp_path):
     write_rows(tmp_path / "scores.parquet", ExampleRow, [EXAMPLE])
     with pytest.raises(DamagedFileError, match="damaged"):
         read_rows(tmp_path / "scores.parquet", ScoreRow)
+
+
+@pytest.mark.parametrize("value", [None, "much"])
+def test_a_table_with_holes_or_words_for_numbers_is_damaged(tmp_path, value):
+    """A null or a word in a column of numbers."""
+    columns = {"experience": [0], "step": [7], "task": ["t"], "metric": ["accuracy"]}
+    table = pyarrow.table({**columns, "value": [value], "n": [5]})
+    parquet.write_table(table, tmp_path / "scores.parquet")
+    with pytest.raises(DamagedFileError, match="damaged"):
+        read_rows(tmp_path / "scores.parquet", ScoreRow)
+
+
+def test_columns_of_others_are_left_alone(tmp_path):
+    """A table that was given another column, or another order, is still the table."""
+    columns = {"note": ["mine"], "n": [5], "value": [0.5], "metric": ["accuracy"], "task": ["t"]}
+    table = pyarrow.table({**columns, "step": [7], "experience": [0]})
+    parquet.write_table(table, tmp_path / "scores.parquet")
+
+    assert read_rows(tmp_path / "scores.parquet", ScoreRow)[0].value == 0.5
 
 
 def test_a_missing_table_is_missing(tmp_path):
