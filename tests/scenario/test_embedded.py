@@ -50,8 +50,8 @@ def test_a_task_of_pydocs(pydocs, i):
 
     assert set(counts) == set(range(len(task.labels)))
     assert max(counts.values()) - min(counts.values()) <= 1
-    assert len(data.train) >= 250
-    assert len(data.test) >= 90
+    assert len(data.train) >= 150
+    assert len(data.test) >= 60
     assert data.warnings == ()
     assert len(data.versions) == 1
     assert len({text.split()[0] for text in task.verbalizers}) == len(task.labels)
