@@ -245,6 +245,7 @@ def test_classes_arrive_and_what_has_not_arrived_is_not_scored(tmp_path):
     assert head % 6 == 0  # six classes after three experiences of two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_loss", ["current", "seen"])
 def test_growing_heads_are_continued_too(tmp_path, class_loss):
     """An interrupted class-incremental run leaves the bytes of an uninterrupted one."""
