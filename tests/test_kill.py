@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.runs.test_run import content
-from tests.sequences import rows
+from tests.sequences import TOPICS, rows
 
 SCENARIO = """
 name: killed
@@ -23,6 +23,7 @@ TASK = """
     kind: text-classification
     train: {file: %s-train.jsonl}
     test: {file: %s-test.jsonl}
+    labels: %s
 """
 
 
@@ -35,7 +36,7 @@ def test_killed_and_continued_it_leaves_the_same_bytes(tmp_path, method):
         for split, count, offset in (("train", 32, 0), ("test", 16, 1000)):
             lines = [json.dumps(row) for row in rows(topic, count, offset)]
             (tmp_path / f"{topic}-{split}.jsonl").write_text("\n".join(lines))
-        text += TASK % (topic, topic, topic)
+        text += TASK % (topic, topic, topic, sorted(TOPICS[topic]))
     (tmp_path / "s.yaml").write_text(text)
     command = [
         sys.executable,
