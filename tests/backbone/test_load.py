@@ -205,7 +205,6 @@ def test_the_embedded_language_model_scores_a_few_examples():
     assert one.nats / one.tokens < 7.0
 
 
-@pytest.mark.skipif("tiny-vit" not in EMBEDDED, reason="tiny-vit is built separately")
 def test_the_embedded_vision_model_scores_a_few_examples(grey_rows):
     """tiny-vit takes grey images of any size."""
     from .conftest import image_task
