@@ -5,8 +5,9 @@
 The same command continues after any interruption: the state is one safetensors file, written to a
 temporary name, fsynced and renamed. Data order is a pure function of (seed, step). The learning
 rate warms up, stays, and falls linearly to zero over the last part of the token budget (WSD), so a
-budget may still be changed while the rate is constant. The last tenth of the steps uses windows of
-512 tokens, so that every position that the config allows has been trained.
+budget may still be changed while the rate is constant. While it falls, every step also asks some
+topic questions, and their nats per answered token are added to the loss. The last tenth of the
+steps uses windows of 512 tokens, so that every position that the config allows has been trained.
 """
 
 import argparse
@@ -14,109 +15,20 @@ import json
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from corpus import pretraining_documents
+from batches import BOS, EOS, PAD, SPECIAL, Batches, Questions, Settings, tokenise
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
 
 from continual._torchvision import ensure_torchvision
 from continual.backbone.door import quiet
-
-PAD, BOS, EOS = 0, 1, 2
-SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the trained weights depend on, apart from the text."""
-
-    tokens: int = 8_192_000  # budget, windows of both lengths together
-    batch: int = 2048  # tokens per step
-    length: int = 256  # tokens per window
-    long_length: int = 512  # tokens per window in the last part
-    long_share: float = 0.1  # of the steps
-    lr: float = 2e-3
-    warm_up: int = 100  # steps
-    decay_share: float = 0.3  # of the steps
-    weight_decay: float = 0.1
-    seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole budget."""
-        return self.tokens // self.batch
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step (0-based)."""
-        left = (self.steps - step) / (self.decay_share * self.steps)
-        return self.lr * min((step + 1) / self.warm_up, 1.0, left)
-
-
-def train_tokenizer(texts: list[str], vocabulary: int = 4096) -> Tokenizer:
-    """Return a byte-level BPE tokenizer; the alphabet holds all 256 bytes, so it is lossless."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=list(SPECIAL.values()),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def tokenise(work: Path) -> tuple[Tokenizer, list[np.ndarray]]:
-    """Return the tokenizer (trained once, then read from `work`) and the documents as ids."""
-    texts = [document["text"] for document in pretraining_documents()]
-    path = work / "tokenizer.json"
-    if not path.exists():
-        work.mkdir(parents=True, exist_ok=True)
-        train_tokenizer(texts).save(str(path) + ".new")
-        os.replace(str(path) + ".new", path)
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.encode_special_tokens = True  # "<s>" inside a text is text
-    encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
-    return tokenizer, [np.array([BOS, *line.ids, EOS], dtype=np.int16) for line in encoded]
-
-
-class Batches:
-    """Windows of packed documents; which ones is a pure function of (seed, step)."""
-
-    def __init__(self, documents: list[np.ndarray], settings: Settings) -> None:
-        self.documents = documents
-        self.settings = settings
-        self.epoch = lru_cache(maxsize=2)(self._epoch)
-
-    def _epoch(self, epoch: int, length: int) -> np.ndarray:
-        """Return the windows of one epoch: documents shuffled, packed, cut and shuffled again."""
-        random = np.random.default_rng([self.settings.seed, epoch, length])
-        order = random.permutation(len(self.documents))
-        packed = np.concatenate([self.documents[i] for i in order])
-        windows = packed[: len(packed) // length * length].reshape(-1, length)
-        return random.permutation(windows)
-
-    def __call__(self, step: int) -> torch.Tensor:
-        """Return the token ids (windows, length) of one step."""
-        s = self.settings
-        first_long = s.steps - int(s.long_share * s.steps)
-        length = s.length if step < first_long else s.long_length
-        count = s.batch // length
-        start = (step if step < first_long else step - first_long) * count
-        rows = []
-        for index in range(start, start + count):
-            size = len(self.epoch(0, length))
-            rows.append(self.epoch(index // size, length)[index % size])
-        return torch.from_numpy(np.stack(rows).astype(np.int64))
 
 
 def new_model(seed: int) -> Any:
@@ -153,10 +65,10 @@ def new_optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95), fused=True)
 
 
-def loss_of(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    """Return the mean nats per predicted token of a batch of windows."""
+def loss_of(model: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean nats per predicted token; padding stands at the end and is not predicted."""
     logits = model(input_ids=ids, use_cache=False).logits
-    return cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
+    return cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
 
 
 def save_checkpoint(
@@ -228,33 +140,46 @@ def export(out: Path, model: Any, tokenizer: Tokenizer, about: dict[str, Any]) -
     new.rmdir()
 
 
-def train_step(model: Any, optimizer: torch.optim.Optimizer, ids: torch.Tensor, lr: float) -> float:
-    """Take one step on a batch of windows; return its nats per token."""
+def train_step(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    ids: torch.Tensor,
+    questions: tuple[torch.Tensor, torch.Tensor] | None,
+    lr: float,
+) -> tuple[float, float]:
+    """Take one step; return the nats per token of the windows and of the answers (or NaN)."""
     for group in optimizer.param_groups:
         group["lr"] = lr
-    loss = loss_of(model, ids)
+    loss = loss_of(model, ids, ids)
     loss.backward()
+    answered = float("nan")
+    if questions:
+        answers = loss_of(model, *questions)
+        answers.backward()
+        answered = answers.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    return loss.item()
+    return loss.item(), answered
 
 
 def train(work: Path, out: Path, s: Settings, every: float, log_every: int) -> None:
     """Train to the end of the budget, or continue to it."""
     tokenizer, documents = tokenise(work)
-    batches = Batches(documents, s)
+    batches, questions = Batches(documents, s), Questions(tokenizer, s)
     model = new_model(s.seed)
     optimizer = new_optimizer(model, s)
     step, before = load_checkpoint(work / "checkpoint.safetensors", model, optimizer, s)
     started = saved = logged = time.monotonic()
     losses = []
     while step < s.steps:
-        losses.append(train_step(model, optimizer, batches(step), s.rate(step)))
+        ids, asked = batches(step), questions(step)
+        losses.append(train_step(model, optimizer, ids, asked, s.rate(step)))
         step += 1
         now = time.monotonic()
         if step % log_every == 0:
-            line = f"step {step}/{s.steps} tokens {step * s.batch} loss {np.mean(losses):.4f}"
+            nats, answered = np.mean(losses, axis=0)
+            line = f"step {step}/{s.steps} tokens {step * s.batch} nats {nats:.4f} {answered:.4f}"
             rate = len(losses) * s.batch / (now - logged)
             print(f"{line} seconds {before + now - started:.0f} tok/s {rate:.0f}", flush=True)
             losses, logged = [], now

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from continual.errors import InputError
 
@@ -59,6 +60,21 @@ class Adapter(nn.Module, ABC):
 
         The number of matrix products does not depend on the number of tasks (law 7).
         """
+
+    @torch.no_grad()
+    def served(
+        self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
+    ) -> Float[Tensor, "*batch m"]:
+        """Return y + (x Aᵗ) Bᵗ from ``factors``, or ``forward`` where there are none; no gradient.
+
+        Equal to ``forward`` up to rounding, and equal bit for bit to what plain PEFT computes from
+        the exported factors: so what is evaluated is what is served.
+        """
+        factors = self.factors()
+        if factors is None:
+            return self(x, y)
+        B, A = factors
+        return (y + linear(linear(x.to(A.dtype), A), B)).to(y.dtype)
 
     @abstractmethod
     def delta_weight(self) -> Float[Tensor, "m n"]:

@@ -5,6 +5,7 @@ is recognised by its class name and its ``nf`` field, so that transformers need 
 never by the shape of a weight, which says nothing where the matrix is square.
 """
 
+import torch
 from torch import Tensor, nn
 
 from continual.adapters.base import Adapter
@@ -58,9 +59,12 @@ class AdaptedLinear(nn.Module):
         self.train(base.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Y = base(x), then the adapter's change of it."""
+        """Y = base(x), then the adapter's change of it, in eval mode without gradient as served."""
         y = self.base(x)
-        return self.adapter(x, y) if self.active else y
+        if not self.active:
+            return y
+        learning = self.training or torch.is_grad_enabled()
+        return self.adapter(x, y) if learning else self.adapter.served(x, y)
 
     @property
     def weight(self) -> Tensor:

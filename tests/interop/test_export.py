@@ -92,17 +92,14 @@ def runs(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["curlora", "nlora", "slora"])
 def test_plain_peft_computes_the_same_logits(runs, tmp_path, method):
-    """A process that never imports this package agrees to 1e-5 in float32.
-
-    The relative part is the rounding of float32 itself, at logits as large as 14.
-    """
+    """A process that never imports this package agrees to 1e-5 in float32."""
     folder = runs(method)
     export_run(folder, tmp_path / "lora", form="lora")
     theirs = plain_logits(EMBEDDED["tiny-lm"], tmp_path / "lora", tmp_path / "logits")
     ours = our_logits(folder, method)
     base = our_logits(folder, None)
 
-    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-6)
+    assert (theirs - ours).abs().max() <= 1e-5
     assert (base - ours).abs().max() > 1e-3  # it did learn
 
 
