@@ -47,6 +47,13 @@ class Kind(StrEnum):
     backbones = "backbones"
 
 
+class Decomposition(StrEnum):
+    """What ``continual decompose`` can do to a matrix."""
+
+    cur = "cur"
+    svd = "svd"
+
+
 class Form(StrEnum):
     """What ``continual export`` can write."""
 
@@ -206,6 +213,54 @@ def export(
     from continual.interop.export import export_run
 
     typer.echo(f"{to.value}: {export_run(directory, out, form=to.value, after=after).resolve()}")
+
+
+@app.command(
+    epilog="Example: continual decompose tiny-lm --kind cur --rank 16 --layers 'self_attn'"
+)
+def decompose(
+    target: Annotated[
+        str, typer.Argument(metavar="BACKBONE|FILE", help="A name, hub id, folder or safetensors.")
+    ],
+    kind: Annotated[Decomposition, typer.Option(help="Columns and rows, or singular vectors.")],
+    rank: Annotated[int, typer.Option(help="How many to keep in every layer.")],
+    layers: Annotated[str, typer.Option(help="Regular expression for layer names.")] = "",
+    policy: Annotated[str, typer.Option(help="How CUR chooses.")] = "sketch_lupp",
+    method: Annotated[str, typer.Option(help="SVD: auto, exact, randomized, arpack.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of draws and sketches.", min=0)] = 0,
+    workers: Annotated[int | None, typer.Option(help="Layers at once; default: all cores.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A new .safetensors file for the factors.")
+    ] = None,
+    use_cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Keep and reuse results on disk.")
+    ] = True,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decompose the layers of a model, and compare each error with the least possible one."""
+    from continual.linalg import Cache
+    from continual.reports.terminal import print_survey
+    from continual.runs.decompose import decompose as decompose_layers
+    from continual.runs.progress import reporter
+
+    found = decompose_layers(
+        target,
+        kind=kind.value,
+        rank=rank,
+        layers=layers,
+        policy=policy,
+        method=method,
+        seed=seed,
+        workers=workers,
+        cache=Cache() if use_cache else None,
+        out=out,
+        reporter=reporter(quiet),
+    )
+    if as_json:
+        _print_json([one.facts() for one in found])
+    else:
+        print_survey(found)
 
 
 def _order(order: str | None) -> str | int | None:

@@ -1,10 +1,12 @@
-"""How large, how spread and how aligned: norms, effective rank and principal angles."""
+"""How large, how spread and how aligned: norms, ranks, angles and intruder dimensions."""
 
 import numpy as np
 from scipy import linalg
 
 from continual.errors import InputError
-from continual.linalg._matrix import as_array, as_matrix
+from continual.linalg.operand import prepare
+from continual.linalg.ranges import check_rank, check_seed, exact, is_exact, leading
+from continual.linalg.residuals import power_iteration
 
 
 def gram_norm(left: object, right: object, *, core: object | None = None) -> float:
@@ -25,8 +27,8 @@ def gram_norm(left: object, right: object, *, core: object | None = None) -> flo
     >>> gram_norm(np.eye(2), 3.0 * np.eye(2), core=[[0.0, 1.0], [0.0, 0.0]])
     3.0
     """
-    L, R = as_matrix(left, "left"), as_matrix(right, "right")
-    M = np.eye(L.shape[1]) if core is None else as_matrix(core, "core")
+    L, R = _wide(left, "left"), _wide(right, "right")
+    M = np.eye(L.shape[1]) if core is None else _wide(core, "core")
     if (L.shape[1], R.shape[0]) != M.shape:
         raise InputError(f"cannot multiply shapes {L.shape}, {M.shape} and {R.shape}.")
     squared = np.sum(M * ((L.T @ L) @ M @ (R @ R.T)))
@@ -47,12 +49,7 @@ def effective_rank(singular_values: object) -> float:
     >>> round(effective_rank([2.0, 2.0, 0.0]), 6)
     2.0
     """
-    s = as_array(singular_values)
-    if s.ndim != 1 or s.size == 0 or not np.isfinite(s).all() or (s < 0.0).any():
-        raise InputError(
-            f"singular values are finite, non-negative and one-dimensional; got shape {s.shape}. "
-            "For a matrix, pass svd(matrix).s."
-        )
+    s = _spectrum(singular_values)
     total = s.sum()
     if total == 0.0:
         return 0.0
@@ -76,9 +73,88 @@ def principal_angles(first: object, second: object) -> np.ndarray:
     >>> principal_angles(np.eye(3)[:, :2], np.eye(3)[:, 1:]).round(4).tolist()
     [0.0, 1.5708]
     """
-    X, Y = as_matrix(first, "first"), as_matrix(second, "second")
+    X, Y = _wide(first, "first"), _wide(second, "second")
     if X.shape[0] != Y.shape[0]:
         raise InputError(f"both spaces must live in one space; got {X.shape} and {Y.shape}.")
     if not X.any() or not Y.any():
         raise InputError("a matrix of zeros spans no direction to measure an angle to.")
     return np.sort(linalg.subspace_angles(X, Y))
+
+
+def stable_rank(matrix: object) -> float:
+    """Return ‖A‖²_F / ‖A‖₂², between 1 and the rank; 0 for a matrix of zeros (Rudelson 2007).
+
+    The spectral norm is exact where min(m, n) ≤ 512, else that of 12 sketched directions.
+
+    Raises:
+        InputError: unusable matrix.
+
+    >>> round(stable_rank(np.diag([2.0, 2.0, 1.0])), 6)
+    2.25
+    """
+    operand = prepare(matrix)
+    if operand.energy == 0.0:
+        return 0.0
+    largest = leading(operand, 2, oversample=10, power=4, seed=0).s[0]
+    return float(operand.energy / float(largest) ** 2)
+
+
+def spectral_norm(matrix: object, *, seed: int = 0) -> float:
+    """Return ‖A‖₂: exact where min(m, n) ≤ 512, else from below by a block power iteration.
+
+    Raises:
+        InputError: negative seed, unusable matrix.
+
+    >>> round(spectral_norm(np.diag([1.0, 3.0])), 6)
+    3.0
+    """
+    check_seed(seed)
+    operand = prepare(matrix)
+    if is_exact(operand, 1):
+        return float(exact(operand).s[0])
+    return power_iteration(operand.times, operand.transposed_times, operand, seed)
+
+
+def intruders(
+    before: object, after: object, *, leading_vectors: int = 10, threshold: float = 0.5
+) -> np.ndarray:
+    """Return which leading left singular vectors of ``after`` resemble none of ``before``.
+
+    The j-th is an intruder dimension where max_i |⟨u_j(after), u_i(before)⟩| < threshold
+    (Shuttleworth et al. 2024, arXiv:2410.21228). The absolute value makes signs irrelevant; within
+    a group of equal singular values the vectors are arbitrary, so the count is too.
+
+    Args:
+        before: (m, n), the weight that training started from.
+        after: (m, n), the weight that it led to.
+        leading_vectors: how many of the largest singular vectors of ``after`` are looked at.
+        threshold: ε, between 0 and 1; the paper looks at several.
+
+    Returns:
+        int64 positions j from 0, increasing.
+
+    Raises:
+        InputError: different shapes, an argument out of range, unusable matrices.
+    """
+    old, new = prepare(before, "before"), prepare(after, "after")
+    if old.shape != new.shape:
+        raise InputError(f"before and after must have one shape; got {old.shape}, {new.shape}.")
+    if not 0.0 < threshold <= 1.0:
+        raise InputError(f"the threshold is a cosine in (0, 1]; got {threshold}.")
+    count = check_rank(leading_vectors, new.smaller, new.shape)
+    alignment = np.abs(exact(old).U.T @ exact(new).U[:, :count]).max(axis=0)
+    return np.flatnonzero(alignment < threshold).astype(np.int64)
+
+
+def _wide(matrix: object, name: str) -> np.ndarray:
+    return prepare(matrix, name).dense().astype(np.float64, copy=False)
+
+
+def _spectrum(singular_values: object) -> np.ndarray:
+    values = np.asarray(singular_values)
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all() or (values < 0).any():
+        raise InputError(
+            f"singular values are finite, non-negative and one-dimensional; got shape "
+            f"{values.shape}. For a matrix, pass svd(matrix).s."
+        )
+    return values.astype(np.float64, copy=False)

@@ -1,8 +1,10 @@
 """The same tables in the terminal."""
 
 from collections.abc import Mapping, Sequence
+from os.path import commonpath
 from typing import TYPE_CHECKING
 
+from continual.linalg import Surveyed
 from continual.records import RunRecord
 from continual.reports.comparison import comparison_tables, estimates
 from continual.reports.groups import group_runs
@@ -64,6 +66,40 @@ def print_rows(
     titles = tuple(column.replace("_", " ") for column in columns)
     table = Table(caption="", columns=titles, rows=cells, marked=())
     (console or _console()).print(rich_table(table, right=False))
+
+
+def print_survey(found: Sequence[Surveyed], console: "rich.console.Console | None" = None) -> None:
+    """Print one line for every decomposed layer.
+
+    Args:
+        found: by ``continual.linalg.survey``.
+        console: where to print; standard output by default.
+    """
+    names = [one.layer.removesuffix(".weight") for one in found]
+    shared = commonpath([name.replace(".", "/") for name in names]).replace("/", ".")
+    shared = shared if len(names) > 1 else ""
+    rows = tuple(
+        (
+            name.removeprefix(f"{shared}."),
+            f"{one.shape[0]} × {one.shape[1]}",
+            f"{one.stable_rank:.1f}",
+            f"{one.error_fro / (one.norm_fro or 1.0):.4f}",
+            f"{one.optimal_error_fro / (one.norm_fro or 1.0):.4f}",
+            f"{one.error_fro / one.optimal_error_fro:.3f}" if one.optimal_error_fro else "–",
+            f"{1000 * one.seconds:.1f}",
+        )
+        for name, one in zip(names, found, strict=True)
+    )
+    columns = ("layer", "shape", "stable\nrank", "error", "least", "ratio", "ms")
+    caption = f"rank {found[0].rank}, {found[0].method}" if found else ""
+    caption += f", layers of {shared}" if shared else ""
+    table = Table(
+        caption=f"{caption}; errors are relative to ‖A‖ in Frobenius norm",
+        columns=columns,
+        rows=rows,
+        marked=(),
+    )
+    (console or _console()).print(rich_table(table))
 
 
 def rich_table(table: Table, right: bool = True) -> "rich.table.Table":

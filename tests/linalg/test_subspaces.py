@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from continual.errors import InputError
-from continual.linalg import effective_rank, gram_norm, principal_angles, svd
+from continual.linalg import (
+    effective_rank,
+    gram_norm,
+    intruders,
+    principal_angles,
+    spectral_norm,
+    stable_rank,
+    svd,
+)
+from tests.linalg.spectra import matrices, with_spectrum
 
 
 @settings(max_examples=25, deadline=None)
@@ -57,9 +66,47 @@ def test_small_angles_keep_their_digits():
     assert principal_angles([[1.0], [0.0]], [[1.0], [1e-9]])[0] == pytest.approx(1e-9)
 
 
+@settings(max_examples=60, deadline=None)
+@given(matrices())
+def test_norms_and_stable_rank_by_their_definitions(matrix):
+    """Of any spectrum and scale."""
+    largest = np.linalg.norm(matrix, 2)
+
+    assert spectral_norm(matrix) == pytest.approx(largest, rel=1e-9)
+    if largest > 0:
+        expected = np.linalg.norm(matrix) ** 2 / largest**2
+        assert stable_rank(matrix) == pytest.approx(expected, rel=1e-9)
+        assert 1 - 1e-9 <= stable_rank(matrix) <= min(matrix.shape) * (1 + 1e-9)
+
+
+def test_the_spectral_norm_of_a_large_matrix_is_estimated_from_below():
+    """By a block power iteration."""
+    matrix = with_spectrum(640, 560, np.arange(1.0, 561.0) ** -0.5, 3)
+
+    assert 0.95 <= spectral_norm(matrix) <= 1.0 + 1e-9
+    assert stable_rank(matrix) == pytest.approx(np.square(np.linalg.norm(matrix)), rel=1e-2)
+    assert stable_rank(np.zeros((3, 4))) == 0.0
+
+
+def test_a_planted_direction_is_an_intruder():
+    """W + 50 u vᵗ with u outside of what W cares for; small noise brings none."""
+    rng = np.random.default_rng(1)
+    before = with_spectrum(40, 30, 0.8 ** np.arange(30.0), 2)
+    outside = np.linalg.svd(before)[0][:, -1]
+    planted = before + 50 * np.outer(outside, rng.normal(size=30))
+
+    assert intruders(before, before + 1e-6 * rng.normal(size=before.shape)).tolist() == []
+    assert intruders(before, planted, leading_vectors=5).tolist() == [0]
+    assert intruders(before, -before).tolist() == []  # signs are no matter
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: intruders(np.eye(2), np.eye(3)), "one shape"),
+        (lambda: intruders(np.eye(2), np.eye(2)), "between 1 and 2"),
+        (lambda: intruders(np.eye(2), np.eye(2), leading_vectors=1, threshold=0.0), "cosine"),
+        (lambda: spectral_norm([[np.nan]]), "must be finite"),
         (lambda: gram_norm(np.eye(2), np.eye(3)), "cannot multiply"),
         (lambda: effective_rank(np.eye(2)), r"svd\(matrix\).s"),
         (lambda: effective_rank([-1.0]), "non-negative"),

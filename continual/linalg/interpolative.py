@@ -1,0 +1,196 @@
+"""Interpolative decompositions and pivoted QR: a matrix through some of its own columns.
+
+    column ID     A ≈ A[:, J] T                     T (k, n), the identity on J
+    two-sided ID  A ≈ L A[I, J] T                   L (m, k), the identity on I
+    pivoted QR    A[:, order] ≈ Q T                 Q (m, k) orthonormal, T (k, n) trapezoidal
+
+T of the column ID solves the least-squares problem (Voronin and Martinsson 2017, arXiv:1412.8447,
+take the triangular solve of a pivoted QR instead; for the same J, least squares is never worse).
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from continual.linalg import pivots
+from continual.linalg.cur import basis
+from continual.linalg.operand import Operand, prepare
+from continual.linalg.ranges import FIRST_BLOCK, Wanted, check_seed, wanted
+from continual.linalg.residuals import projection_error, residual_norm, spectral_error
+from continual.linalg.select import ranked
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interpolative:
+    """A ≈ left · skeleton · right.
+
+    Attributes:
+        left: (m, k), the identity on ``rows``; None for a column ID, whose skeleton has all rows.
+        skeleton: A[:, columns] (m, k), or A[rows, columns] (k, k) if two-sided.
+        right: (k, n), the identity on ``columns`` unless those are dependent.
+        columns: (k,) int64, in the order of choice.
+        rows: (k,) int64, likewise; None for a column ID.
+        error_fro: ‖A − left skeleton right‖_F.
+        error_spectral: ‖·‖₂ of the same, estimated from below; None if not asked for.
+        method: the policy.
+        seed: of draws and sketches.
+        seconds: that it took.
+    """
+
+    left: np.ndarray | None
+    skeleton: np.ndarray
+    right: np.ndarray
+    columns: np.ndarray
+    rows: np.ndarray | None
+    error_fro: float
+    error_spectral: float | None
+    method: str
+    seed: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PivotedQR:
+    """A[:, order] ≈ Q T, the columns in the order in which they were chosen.
+
+    Attributes:
+        Q: (m, k), orthonormal columns.
+        T: (k, n), |diagonal| decreasing.
+        order: (n,) int64, all columns, the k chosen first.
+        error_fro: ‖A[:, order] − Q T‖_F, exact: the norm of the rows of T left out.
+        method: qrcp.
+        seconds: that it took.
+    """
+
+    Q: np.ndarray
+    T: np.ndarray
+    order: np.ndarray
+    error_fro: float
+    method: str
+    seconds: float
+
+
+def interpolative(
+    matrix: object,
+    rank: int | None = None,
+    *,
+    tolerance: float | None = None,
+    energy: float | None = None,
+    policy: str = "sketch_lupp",
+    two_sided: bool = False,
+    seed: int = 0,
+    diagnose: bool = True,
+) -> Interpolative:
+    """Return the column or two-sided interpolative decomposition of an (m, n) matrix.
+
+    Args:
+        matrix: (m, n), whatever ``prepare`` takes.
+        rank: k; at most min(m, n).
+        tolerance: instead of a rank: as few columns as meet ‖A − Â‖_F ≤ tolerance · ‖A‖_F.
+        energy: instead: the same with tolerance √(1 − energy).
+        policy: how to choose the columns, see ``select``; the rows are pivots of those columns.
+        two_sided: choose rows too. The tolerance then speaks of the column ID behind it.
+        seed: of draws and sketches, at least 0.
+        diagnose: estimate the spectral error too.
+
+    Raises:
+        InputError: an argument out of range, unknown policy, unusable matrix.
+    """
+    began = time.perf_counter()
+    check_seed(seed)
+    operand = prepare(matrix)
+    columns = _columns(operand, wanted(operand, rank, tolerance, energy), policy, seed)
+    C, right, error = _solved(operand, columns)
+    left: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    skeleton = C
+    if two_sided:
+        rows = pivots.lupp(C)[: len(columns)].astype(np.int64)
+        skeleton = C[rows]
+        solution: Any = linalg.lstsq(skeleton.T, C.T, check_finite=False)
+        left = solution[0].T
+        error = residual_norm(operand, left @ skeleton, right)
+    whole = skeleton if left is None else left @ skeleton
+    spectral = spectral_error(operand, whole, right, seed=seed) if diagnose else None
+    return Interpolative(
+        left=left,
+        skeleton=skeleton,
+        right=right,
+        columns=columns,
+        rows=rows,
+        error_fro=error,
+        error_spectral=spectral,
+        method=policy,
+        seed=seed,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def pivoted_qr(
+    matrix: object,
+    rank: int | None = None,
+    *,
+    tolerance: float | None = None,
+    energy: float | None = None,
+) -> PivotedQR:
+    """Return a truncated QR with column pivoting (Businger and Golub 1965; LAPACK's geqp3).
+
+    Args:
+        matrix: (m, n), whatever ``prepare`` takes.
+        rank: k; all min(m, n) by default.
+        tolerance: instead: as few columns as meet ‖A − Q T‖_F ≤ tolerance · ‖A‖_F.
+        energy: instead: the same with tolerance √(1 − energy).
+
+    Raises:
+        InputError: an argument out of range, unusable matrix.
+    """
+    began = time.perf_counter()
+    operand = prepare(matrix)
+    need = wanted(operand, rank, tolerance, energy)
+    found: Any = linalg.qr(operand.dense(), mode="economic", pivoting=True, check_finite=False)
+    Q, T, order = found
+    squares = np.square(T, dtype=np.float64).sum(axis=1)
+    left = np.append(np.cumsum(squares[:0:-1])[::-1], 0.0)
+    kept = need.count(left, operand.energy)
+    return PivotedQR(
+        Q=Q[:, :kept],
+        T=T[:kept],
+        order=order.astype(np.int64),
+        error_fro=float(np.sqrt(left[kept - 1])),
+        method="qrcp",
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _columns(operand: Operand, need: Wanted, policy: str, seed: int) -> np.ndarray:
+    if need.rank is not None:
+        return ranked(operand, need.rank, axis=1, policy=policy, seed=seed)
+    unmet, count = 0, min(FIRST_BLOCK, operand.smaller)
+    while True:
+        columns = ranked(operand, count, axis=1, policy=policy, seed=seed)
+        if need.is_met(_solved(operand, columns)[2], operand.energy):
+            break
+        if count == operand.smaller:
+            return columns
+        unmet, count = count, min(2 * count, operand.smaller)
+    while count - unmet > 1:
+        middle = (unmet + count) // 2
+        if need.is_met(_solved(operand, columns[:middle])[2], operand.energy):
+            count = middle
+        else:
+            unmet = middle
+    return columns[:count]
+
+
+def _solved(operand: Operand, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return C = A[:, columns], the T that makes ‖A − C T‖_F least, and that error."""
+    C = operand.columns(columns)
+    Q, triangle, kept = basis(C)
+    inner = operand.transposed_times(Q).T
+    T = np.zeros((len(columns), operand.shape[1]), dtype=operand.dtype)
+    T[kept] = linalg.solve_triangular(triangle, inner, check_finite=False)
+    captured = float(np.square(inner, dtype=np.float64).sum())
+    return C, T, projection_error(operand, captured, lambda: (Q, inner))

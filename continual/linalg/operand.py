@@ -1,0 +1,186 @@
+"""A matrix as the decompositions see it: anything that can be multiplied, in one working dtype.
+
+numpy arrays, torch tensors on any device, nested lists, scipy sparse matrices and LinearOperators
+of shape (m, n). float64 and float32 are worked in as they are; float16, bfloat16 and integers are
+widened first (half precision to float32, integers to float64). Norms are always summed in float64.
+Dense input is made C-contiguous, so no answer depends on the memory layout it came in.
+"""
+
+import sys
+from collections.abc import Callable, Hashable
+from typing import Any, final
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+from continual.errors import InputError
+
+ROWS = 256  # of a block whose squares are widened to float64 at once
+
+
+@final
+class Operand:
+    """An (m, n) matrix with its products, and what was already computed about it.
+
+    Attributes:
+        shape: (m, n).
+        dtype: float32 or float64, of every product and factor.
+        values: a C-contiguous array, a CSR array or a LinearOperator.
+    """
+
+    def __init__(self, matrix: object, name: str = "matrix") -> None:
+        """Read and check a matrix; a dense float32 or float64 C-contiguous array is not copied.
+
+        Raises:
+            InputError: not two-dimensional, empty, not real numbers, or holding NaN or infinity.
+        """
+        self.name = name
+        self.values = _read(matrix, name)
+        self.dtype = _working_dtype(self.values.dtype, name)
+        self.shape: tuple[int, int] = _checked_shape(self.values.shape, name)
+        if not isinstance(self.values, LinearOperator):
+            self.values = self.values.astype(self.dtype, copy=False)
+            stored = self.values.data if sparse.issparse(self.values) else self.values
+            self._refuse_holes(np.asarray(stored))
+        self.known: dict[Hashable, Any] = {}
+
+    @property
+    def smaller(self) -> int:
+        """min(m, n), the largest rank there can be."""
+        return min(self.shape)
+
+    def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """Return what ``compute`` returns, computed once per key: shared by the decompositions."""
+        if key not in self.known:
+            self.known[key] = compute()
+        return self.known[key]
+
+    def times(self, X: np.ndarray) -> np.ndarray:
+        """Return A X (m, k)."""
+        return self._product(self.values @ X.astype(self.dtype, copy=False))
+
+    def transposed_times(self, Y: np.ndarray) -> np.ndarray:
+        """Return Aᵗ Y (n, k)."""
+        Y = Y.astype(self.dtype, copy=False)
+        if isinstance(self.values, LinearOperator):
+            return self._product(self.values.rmatmat(Y))
+        return self._product(self.values.T @ Y)
+
+    def columns(self, indices: np.ndarray) -> np.ndarray:
+        """Return A[:, indices], dense (m, k)."""
+        if isinstance(self.values, LinearOperator):
+            return self.times(self._unit(self.shape[1], indices))
+        if sparse.issparse(self.values):
+            return self.once("csc", self.values.tocsc)[:, indices].toarray()
+        return self.values[:, indices]
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return A[indices, :], dense (k, n)."""
+        if isinstance(self.values, LinearOperator):
+            return self.transposed_times(self._unit(self.shape[0], indices)).T
+        if sparse.issparse(self.values):
+            return self.values[indices, :].toarray()
+        return self.values[indices, :]
+
+    def dense(self) -> np.ndarray:
+        """Return A as an array; a LinearOperator is multiplied with the identity."""
+        return self.once("dense", self._dense)
+
+    def energies(self, axis: int) -> np.ndarray:
+        """Return the squared norm of every row (axis 0) or column (axis 1), in float64."""
+        return self.once(("energies", axis), lambda: self._energies(axis))
+
+    @property
+    def energy(self) -> float:
+        """‖A‖²_F, in float64."""
+        return float(self.energies(1).sum())
+
+    def transposed(self) -> "Operand":
+        """Return Aᵗ; what is known of A is not known of it."""
+        if isinstance(self.values, LinearOperator):
+            return Operand(self.values.T, self.name)
+        return self.once("transposed", lambda: Operand(self.values.T, self.name))
+
+    def _dense(self) -> np.ndarray:
+        if isinstance(self.values, LinearOperator):
+            return self.times(np.eye(self.shape[1], dtype=self.dtype))
+        return self.values.toarray() if sparse.issparse(self.values) else self.values
+
+    def _energies(self, axis: int) -> np.ndarray:
+        if sparse.issparse(self.values):
+            squared = self.values.astype(np.float64).power(2)
+            return np.asarray(squared.sum(axis=1 - axis)).ravel()
+        total = np.zeros(self.shape[axis])
+        for start in range(0, self.shape[0], ROWS):
+            indices = np.arange(start, min(start + ROWS, self.shape[0]))
+            squared = np.square(self.rows(indices).astype(np.float64, copy=False))
+            if axis == 0:
+                total[indices] = squared.sum(axis=1)
+            else:
+                total += squared.sum(axis=0)
+        return total
+
+    def _unit(self, size: int, indices: np.ndarray) -> np.ndarray:
+        unit = np.zeros((size, len(indices)), dtype=self.dtype)
+        unit[indices, np.arange(len(indices))] = 1.0
+        return unit
+
+    def _product(self, result: Any) -> np.ndarray:
+        result = np.asarray(result, dtype=self.dtype)
+        if isinstance(self.values, LinearOperator):
+            self._refuse_holes(result)
+        return result
+
+    def _refuse_holes(self, values: np.ndarray) -> None:
+        if not np.isfinite(values).all():
+            bad = int(values.size - np.isfinite(values).sum())
+            raise InputError(
+                f"{self.name} must be finite; {bad} of its {values.size} numbers are not."
+            )
+
+
+def prepare(matrix: object, name: str = "matrix") -> Operand:
+    """Return ``matrix`` made ready: pass it to several functions, and they share their sketches.
+
+    Raises:
+        InputError: see :class:`Operand`.
+    """
+    return matrix if isinstance(matrix, Operand) else Operand(matrix, name)
+
+
+def _read(matrix: Any, name: str) -> Any:
+    """Return a C-contiguous array, a CSR array or a LinearOperator.
+
+    torch is looked up among the loaded modules: someone who holds a tensor has imported it.
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(matrix, torch.Tensor):
+        tensor: Any = matrix.detach().to(device="cpu")
+        half = tensor.dtype in (torch.float16, torch.bfloat16)
+        return np.ascontiguousarray((tensor.float() if half else tensor).numpy())
+    if isinstance(matrix, LinearOperator):
+        return matrix
+    if sparse.issparse(matrix):
+        return sparse.csr_array(matrix)
+    try:
+        return np.ascontiguousarray(matrix)
+    except ValueError as error:
+        raise InputError(f"{name} must be a matrix of real numbers: {error}") from None
+
+
+def _working_dtype(dtype: Any, name: str) -> np.dtype:
+    kind = np.dtype(dtype)
+    if kind in (np.dtype(np.float32), np.dtype(np.float16)):
+        return np.dtype(np.float32)
+    if kind.kind in "fiub":
+        return np.dtype(np.float64)
+    raise InputError(f"{name} must be a matrix of real numbers; got dtype {kind}.")
+
+
+def _checked_shape(shape: tuple[int, ...], name: str) -> tuple[int, int]:
+    if len(shape) != 2:
+        raise InputError(f"{name} must have two dimensions; got shape {tuple(shape)}.")
+    if 0 in shape:
+        raise InputError(f"{name} must not be empty; got shape {tuple(shape)}.")
+    return int(shape[0]), int(shape[1])
