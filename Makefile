@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test test-slow check docs clean
+.PHONY: quickstart test test-slow check bench docs clean
 
 quickstart: $(VENV)/.installed  ## three methods and two controls on a real task sequence, and a report
 	$(BIN)/continual study pydocs --methods frozen,lora,curlora,nlora,slora --out runs/quickstart
@@ -17,6 +17,9 @@ test-slow: $(VENV)/.installed-dev  ## the slow suite
 
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.installed  ## our decompositions beside scipy's and scikit-learn's, in one run
+	$(BIN)/python analysis/decomposition/bench.py
 
 docs: $(VENV)/.installed  ## the documentation site, into site/
 	$(PIP) --editable '.[docs]' && $(BIN)/mkdocs build --strict

@@ -3,9 +3,9 @@
     python analysis/decomposition/bench.py [--quick] [--models DIR] [--out results.json]
 
 Every row is the median of several calls after one that is not counted; the methods take turns, so
-that a slow minute of the machine hits all of them. Ratios are to `ours`. Errors are ‖A − Â‖_F divided
-by that of the best rank-k matrix, which is known because the test matrices are made from their
-singular values.
+that a slow minute of the machine hits all of them. Ratios are to `ours`. Errors are ‖A − Â‖_F
+divided by that of the best rank-k matrix, which is known because the test matrices are made from
+their singular values.
 """
 
 import argparse

@@ -8,7 +8,7 @@ are refused with ``InputError``.
 """
 
 from continual.linalg.cache import Cache, content_hash
-from continual.linalg.checkpoints import Layer, layers_of
+from continual.linalg.checkpoints import Held, Layer, held, layers_of
 from continual.linalg.cur import CORES, CUR, cur
 from continual.linalg.interpolative import Interpolative, PivotedQR, interpolative, pivoted_qr
 from continual.linalg.operand import Operand, prepare
@@ -38,6 +38,7 @@ __all__ = [
     "POLICIES",
     "SVD",
     "Cache",
+    "Held",
     "Interpolative",
     "Layer",
     "Operand",
@@ -49,6 +50,7 @@ __all__ = [
     "cur",
     "effective_rank",
     "gram_norm",
+    "held",
     "interpolative",
     "intruders",
     "layers_of",

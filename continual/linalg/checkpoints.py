@@ -5,7 +5,7 @@ shards). Only two-dimensional floating-point tensors of at least two rows and co
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,33 @@ class Layer:
         """
         with safe_open(self.file, "pt") as stored:  # numpy knows no bfloat16
             return prepare(stored.get_tensor(self.name), self.name).dense()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Held:
+    """One matrix of a model that is in memory already."""
+
+    name: str
+    shape: tuple[int, int]
+    matrix: object
+
+    def read(self) -> np.ndarray:
+        """Return the matrix, half precision widened to float32.
+
+        Raises:
+            InputError: it holds NaN or infinity.
+        """
+        return prepare(self.matrix, self.name).dense()
+
+
+def held(matrices: Mapping[str, object]) -> list[Held]:
+    """Return matrices in memory as layers, in their order.
+
+    Raises:
+        InputError: one is no usable matrix; the message names it.
+    """
+    shapes = {name: prepare(matrix, name).shape for name, matrix in matrices.items()}
+    return [Held(name=name, shape=shapes[name], matrix=m) for name, m in matrices.items()]
 
 
 def layers_of(path: Path, pattern: str = "") -> list[Layer]:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from continual.errors import InputError, unknown
 from continual.linalg.cache import Cache
-from continual.linalg.checkpoints import Layer
+from continual.linalg.checkpoints import Held, Layer
 from continual.linalg.cur import CUR, cur
 from continual.linalg.operand import prepare
 from continual.linalg.subspaces import effective_rank
@@ -61,7 +61,7 @@ class Surveyed:
 
 
 def survey(
-    layers: Sequence[Layer],
+    layers: Sequence[Layer | Held],
     *,
     kind: str,
     rank: int,
@@ -75,7 +75,7 @@ def survey(
     """Decompose layers, and return what was found in their order.
 
     Args:
-        layers: of a checkpoint, see ``layers_of``.
+        layers: of a checkpoint, see ``layers_of``, or in memory, see ``held``.
         kind: "cur" or "svd".
         rank: to keep; every layer must have room for it.
         policy: of cur's choice, see ``select``.
@@ -101,7 +101,7 @@ def survey(
     if workers is not None and workers < 1:
         raise InputError(f"the number of workers must be at least 1; got {workers}.")
 
-    def visit(layer: Layer) -> Surveyed:
+    def visit(layer: Layer | Held) -> Surveyed:
         own = seed_of_layer(seed, layer.name)
         found = _visited(layer, kind, rank, policy, method, own, cache)
         done(found)
@@ -123,7 +123,13 @@ def seed_of_layer(seed: int, name: str) -> int:
 
 
 def _visited(
-    layer: Layer, kind: str, rank: int, policy: str, method: str, seed: int, cache: Cache | None
+    layer: Layer | Held,
+    kind: str,
+    rank: int,
+    policy: str,
+    method: str,
+    seed: int,
+    cache: Cache | None,
 ) -> Surveyed:
     operand = prepare(layer.read(), layer.name)
     arguments: dict[str, Any] = {"rank": rank, "seed": seed, "diagnose": False}

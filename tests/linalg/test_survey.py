@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from threadpoolctl import threadpool_info
 
 from continual.errors import InputError
-from continual.linalg import Cache, cur, layers_of, optimal_error, survey, svd
+from continual.linalg import Cache, cur, held, layers_of, optimal_error, survey, svd
 from continual.linalg.survey import seed_of_layer
 
 
@@ -64,6 +64,19 @@ def test_a_layer_is_decomposed_as_it_would_be_alone(checkpoint, kind):
         assert alone.error_fro >= alone.optimal_error_fro * (1 - 1e-6)
         for name, factor in alone.factors.items():
             np.testing.assert_array_equal(factor, getattr(direct, name))
+
+
+def test_matrices_in_memory_are_layers_too(checkpoint):
+    """With the same seeds, so with the same factors."""
+    layers = layers_of(checkpoint)
+    weights = {layer.name: torch.tensor(layer.read()) for layer in layers}
+
+    on_disk, in_memory = (survey(some, kind="cur", rank=3) for some in (layers, held(weights)))
+
+    for one, other in zip(on_disk, in_memory, strict=True):
+        assert one.facts() | {"seconds": 0} == other.facts() | {"seconds": 0}
+    with pytest.raises(InputError, match="bias must have two dimensions"):
+        held({"bias": torch.zeros(3)})
 
 
 def test_workers_have_one_blas_thread_each(checkpoint):

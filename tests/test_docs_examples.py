@@ -1,0 +1,18 @@
+"""The examples of the documentation that stand alone are run, page by page."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.mark.parametrize("page", ["backbones.md", "decomposition.md", "scenarios.md"])
+def test_the_examples_of_a_page_run_from_top_to_bottom(page, tmp_path, monkeypatch):
+    """As a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
+
+    assert blocks
+    exec("\n".join(blocks), {"__name__": "example"})
