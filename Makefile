@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: quickstart test test-slow check bench docs clean
 
 quickstart: $(VENV)/.installed  ## three methods and two controls on a real task sequence, and a report
-	$(BIN)/continual study pydocs --methods frozen,lora,curlora,nlora,slora --out runs/quickstart
+	$(BIN)/continual study pydocs --methods frozen,lora,curlora,nlora,slora --jobs 2 --out runs/quickstart
 
 test: $(VENV)/.installed-dev  ## the fast suite
 	$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -18,8 +18,8 @@ test-slow: $(VENV)/.installed-dev  ## the slow suite
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.installed  ## our decompositions beside scipy's and scikit-learn's, in one run
-	$(BIN)/python analysis/decomposition/bench.py
+bench: $(VENV)/.installed  ## decompositions beside scipy's and scikit-learn's; MODELS=DIR adds weights
+	$(BIN)/python analysis/decomposition/bench.py $(if $(MODELS),--models $(MODELS))
 
 docs: $(VENV)/.installed  ## the documentation site, into site/
 	$(PIP) --editable '.[docs]' && $(BIN)/mkdocs build --strict

@@ -107,6 +107,7 @@ def study(
     order: Order = None,
     sets: Sets = None,
     engine: Annotated[str, typer.Option(help="local, or ray (needs the extra `ray`).")] = "local",
+    jobs: Annotated[int, typer.Option(help="Runs at once, which share the cores.")] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Run several methods and seeds on one scenario and write one report."""
@@ -125,6 +126,7 @@ def study(
         backbone=backbone,
         settings=parse_assignments(sets or []),
         engine=engine,
+        jobs=jobs,
         reporter=reporter(quiet),
     )
     for record in records:

@@ -24,7 +24,9 @@ def weights_of(name: str) -> Path:
         from huggingface_hub import snapshot_download
 
         found = ask(
-            lambda: snapshot_download(name, allow_patterns=["*.safetensors"]),
+            lambda: snapshot_download(
+                name, allow_patterns=["*.safetensors"], ignore_patterns=["*/*"]
+            ),
             name,
             tuple(EMBEDDED),
         )

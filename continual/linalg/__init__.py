@@ -12,8 +12,9 @@ from continual.linalg.checkpoints import Held, Layer, held, layers_of
 from continual.linalg.cur import CORES, CUR, cur
 from continual.linalg.interpolative import Interpolative, PivotedQR, interpolative, pivoted_qr
 from continual.linalg.operand import Operand, prepare
-from continual.linalg.select import POLICIES, ranked, select
+from continual.linalg.select import POLICIES, published, ranked, select
 from continual.linalg.subspaces import (
+    core_norm,
     effective_rank,
     gram_norm,
     intruders,
@@ -21,7 +22,7 @@ from continual.linalg.subspaces import (
     spectral_norm,
     stable_rank,
 )
-from continual.linalg.survey import KINDS, Surveyed, survey
+from continual.linalg.survey import KINDS, Least, Surveyed, least, survey
 from continual.linalg.svd import METHODS, SVD, optimal_error, product_svd, svd
 from continual.linalg.tensor_train import (
     TensorTrain,
@@ -41,12 +42,14 @@ __all__ = [
     "Held",
     "Interpolative",
     "Layer",
+    "Least",
     "Operand",
     "PivotedQR",
     "Surveyed",
     "TensorTrain",
     "balanced_factors",
     "content_hash",
+    "core_norm",
     "cur",
     "effective_rank",
     "gram_norm",
@@ -54,12 +57,14 @@ __all__ = [
     "interpolative",
     "intruders",
     "layers_of",
+    "least",
     "matrix_train",
     "optimal_error",
     "pivoted_qr",
     "prepare",
     "principal_angles",
     "product_svd",
+    "published",
     "ranked",
     "select",
     "spectral_norm",

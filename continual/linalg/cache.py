@@ -4,18 +4,22 @@
 
 One safetensors file per result, with a checksum of its own: written under a temporary name, fsynced
 and renamed, so that several processes may share a folder. When the folder grows beyond its bound,
-what was used longest ago goes first. A damaged file is reported and computed again.
+what was used longest ago goes first. A damaged file is reported and computed again; a folder that
+cannot be written is reported, and the result is returned all the same.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, cast, final
 
 import numpy as np
 import scipy
@@ -24,11 +28,12 @@ from safetensors.numpy import save_file
 from scipy import sparse
 
 from continual.errors import InputError
-from continual.linalg.operand import prepare
+from continual.linalg.operand import Operand, prepare
 
 VERSION = 1  # of what the functions compute; raised when a result changes
 LIMIT = 4 * 2**30  # bytes
 SUFFIX = ".safetensors"
+ABANDONED = 3600.0  # seconds after which a draft belongs to nobody
 
 Result = TypeVar("Result")
 
@@ -71,13 +76,22 @@ class Cache:
         Raises:
             InputError: a LinearOperator, whose content is unknown; what the function refuses.
         """
-        kind = function.__annotations__["return"]
-        file = self.folder / (key_of(function.__name__, matrix, arguments) + SUFFIX)
+        kind = function.__annotations__.get("return")
+        if not dataclasses.is_dataclass(kind):
+            raise InputError(
+                f"a cache keeps what returns a frozen dataclass, such as svd or cur; "
+                f"{function.__qualname__} returns {kind}."
+            )
+        operand = prepare(matrix)
+        file = self.folder / (key_of(function, operand, arguments) + SUFFIX)
         found = self._read(file)
         if found is not None:
-            return kind(**found)
-        result = function(matrix, **arguments)
-        self._write(file, result)
+            return cast(Callable[..., Result], kind)(**found)
+        result = function(operand, **arguments)
+        try:
+            self._write(file, result)
+        except OSError as error:
+            warnings.warn(f"a decomposition could not be kept in {file}: {error}", stacklevel=2)
         return result
 
     def _read(self, file: Path) -> dict[str, Any] | None:
@@ -89,6 +103,8 @@ class Cache:
                 arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             if about["checksum"] != _checksum(arrays, about["facts"]):
                 raise ValueError("its checksum is wrong")
+            with contextlib.suppress(OSError):  # gone by now, or not ours: the result is read
+                os.utime(file)
         except FileNotFoundError:  # another process made room
             return None
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -97,7 +113,8 @@ class Cache:
                 stacklevel=3,
             )
             return None
-        os.utime(file)
+        for array in arrays.values():
+            array.flags.writeable = False
         return arrays | about["facts"]
 
     def _write(self, file: Path, result: Any) -> None:
@@ -121,6 +138,10 @@ class Cache:
 
     def _make_room(self, kept: Path) -> None:
         found = []
+        for draft in self.folder.glob("*.new"):  # of processes that were killed
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - draft.stat().st_mtime > ABANDONED:
+                    draft.unlink()
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:
                 status = path.stat()
@@ -143,6 +164,10 @@ def content_hash(matrix: object) -> str:
         InputError: a LinearOperator, which has no content, or an unusable matrix.
     """
     operand = prepare(matrix)
+    return operand.once("content", lambda: _content(operand))
+
+
+def _content(operand: Operand) -> str:
     digest = hashlib.blake2b(f"{operand.shape}|{operand.dtype}|".encode(), digest_size=16)
     values = operand.values
     if sparse.issparse(values):
@@ -156,11 +181,23 @@ def content_hash(matrix: object) -> str:
     return digest.hexdigest()
 
 
-def key_of(function: str, matrix: object, arguments: dict[str, Any]) -> str:
-    """Return the name under which a result is kept."""
+def key_of(function: Callable[..., Any], matrix: object, arguments: dict[str, Any]) -> str:
+    """Return the name under which a result is kept: arguments left out count as their defaults.
+
+    Raises:
+        InputError: a matrix without content.
+    """
+    bound = inspect.signature(function).bind(None, **arguments)
+    bound.apply_defaults()
+    given = {name: _plain(value) for name, value in list(bound.arguments.items())[1:]}
+    name = f"{function.__module__}.{function.__qualname__}"
     versions = [VERSION, np.__version__, scipy.__version__]
-    about = json.dumps([function, arguments, versions, content_hash(matrix)], sort_keys=True)
+    about = json.dumps([name, given, versions, content_hash(matrix)], sort_keys=True)
     return hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_array(value: object) -> bool:

@@ -9,32 +9,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from continual.errors import InputError
-from continual.linalg.operand import prepare
+from continual.linalg.operand import Operand, prepare
 
 FLOATING = {"F64", "F32", "F16", "BF16"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One matrix of a checkpoint; nothing of it is read before ``read``."""
+    """One matrix of a checkpoint; nothing of it is read before ``operand``."""
 
     name: str
     shape: tuple[int, int]
     dtype: str
     file: Path
 
-    def read(self) -> np.ndarray:
-        """Return the matrix, half precision widened to float32.
+    def operand(self) -> Operand:
+        """Return the matrix, read now and ready for every decomposition.
 
         Raises:
             InputError: it holds NaN or infinity.
         """
         with safe_open(self.file, "pt") as stored:  # numpy knows no bfloat16
-            return prepare(stored.get_tensor(self.name), self.name).dense()
+            return prepare(stored.get_tensor(self.name), self.name)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,15 +42,11 @@ class Held:
 
     name: str
     shape: tuple[int, int]
-    matrix: object
+    matrix: Operand
 
-    def read(self) -> np.ndarray:
-        """Return the matrix, half precision widened to float32.
-
-        Raises:
-            InputError: it holds NaN or infinity.
-        """
-        return prepare(self.matrix, self.name).dense()
+    def operand(self) -> Operand:
+        """Return the matrix."""
+        return self.matrix
 
 
 def held(matrices: Mapping[str, object]) -> list[Held]:
@@ -60,8 +55,8 @@ def held(matrices: Mapping[str, object]) -> list[Held]:
     Raises:
         InputError: one is no usable matrix; the message names it.
     """
-    shapes = {name: prepare(matrix, name).shape for name, matrix in matrices.items()}
-    return [Held(name=name, shape=shapes[name], matrix=m) for name, m in matrices.items()]
+    ready = {name: prepare(matrix, name) for name, matrix in matrices.items()}
+    return [Held(name=name, shape=one.shape, matrix=one) for name, one in ready.items()]
 
 
 def layers_of(path: Path, pattern: str = "") -> list[Layer]:

@@ -3,39 +3,43 @@
     A ≈ C M R,  C = A[:, J] (m, k),  R = A[I, :] (l, n)
 
     core "optimal"  M = C⁺ A R⁺, the best in Frobenius norm (Stewart 1999), from QR factors of C and
-                    Rᵗ; no pseudo-inverse is formed. ‖A − C M R‖²_F = ‖A‖²_F − ‖Q_Cᵗ A Q_R‖²_F
+                    Rᵗ; no pseudo-inverse is formed. ‖A − C M R‖²_F = ‖A‖²_F − ‖Q_Cᵗ A Q_R‖²_F.
+                    Columns within √ε of the span of the others get zeros (ε of float64): solving
+                    for them would cost more digits than they bring
     core "cross"    M = A[I, J]⁺ with singular values below ε cut off: cheap, reads only C and R
                     after the choice (skeleton or cross approximation, Goreinov et al. 1997)
 
 With singular vectors V and W of A and η_q = ‖V[J]⁻¹‖₂, η_p = ‖W[I]⁻¹‖₂ (Sorensen and Embree 2016,
 arXiv:1407.5516) the optimal core has ‖A − C M R‖₂ ≤ (η_p + η_q) σ_{k+1}, and in Frobenius norm
-≤ (η_p + η_q) ‖A − A V Vᵗ‖_F, which holds for approximate V and W too. Both are known afterwards.
+≤ (η_p + η_q) ‖A − W Wᵗ A V Vᵗ‖_F, which holds for approximate V and W too. Both are known
+afterwards; neither says anything about the cross core.
 """
 
 import time
+import warnings
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy import linalg
 
-from continual.errors import unknown
+from continual.errors import InputError, unknown
 from continual.linalg import pivots
-from continual.linalg.operand import Operand, prepare
+from continual.linalg.operand import Operand, owned, prepare
 from continual.linalg.ranges import (
     FIRST_BLOCK,
-    OVERSAMPLE,
     Triplets,
     Wanted,
+    check_natural,
     check_rank,
-    check_seed,
+    independent,
     leading,
     wanted,
 )
 from continual.linalg.residuals import projection_error, residual_norm, spectral_error
-from continual.linalg.select import POWER, SKETCHED, SPANNING, ranked
+from continual.linalg.select import POWER, SKETCHED, SPANNING, filled, published, ranked
 
 CORES: tuple[str, ...] = ("optimal", "cross")
+DEPENDENT = float(np.sqrt(np.finfo(np.float64).eps))  # share of the largest pivot
 ROUNDED = 1e-3  # of the error: where the factors' rounding may exceed it, they are measured instead
 
 
@@ -45,7 +49,8 @@ class CUR:
 
     Attributes:
         C: (m, k) = A[:, columns].
-        U: (k, l), the core.
+        U: (k, l), the core, in float64 whatever the dtype of C and R: it is small and may be large
+            in size.
         R: (l, n) = A[rows, :].
         columns: (k,) int64, in the order of choice; the first j of them are the choice of rank j.
         rows: (l,) int64, likewise.
@@ -54,7 +59,8 @@ class CUR:
         optimal_error_fro: that of the truncated SVD of rank min(k, l); None where it is not known.
         eta_columns: η_q; None where the policy looks at no singular vectors, or k ≠ l.
         eta_rows: η_p, likewise.
-        bound_fro: (η_p + η_q) ‖A − A V Vᵗ‖_F, which ``error_fro`` cannot exceed; likewise.
+        bound_fro: (η_p + η_q) ‖A − W Wᵗ A V Vᵗ‖_F, which ``error_fro`` cannot exceed but by
+            rounding; likewise, and None for a cross core.
         bound_spectral: (η_p + η_q) σ_{k+1}; None unless the singular vectors are exact, too.
         condition_columns: cond₂(C), infinite where its columns are dependent.
         condition_rows: cond₂(R), likewise.
@@ -96,8 +102,8 @@ def cur(
 ) -> CUR:
     """Approximate an (m, n) matrix by some of its columns and rows.
 
-    Columns or rows that depend on the others (beyond eps · max(m, n)) get zeros in the core, so
-    repeated ones do no harm.
+    Columns or rows that depend on the others get zeros in the core, so repeated ones do no harm. A
+    tolerance that cannot be met with every column and row is warned about.
 
     Args:
         matrix: (m, n), whatever ``prepare`` takes.
@@ -112,7 +118,8 @@ def cur(
         diagnose: estimate the spectral error too.
 
     Raises:
-        InputError: an argument out of range, unknown policy or core, unusable matrix.
+        InputError: an argument out of range, ``rows`` together with a tolerance, unknown policy or
+            core, unusable matrix.
 
     >>> cur([[1.0, 2.0], [2.0, 4.0]], 1).error_fro < 1e-12
     True
@@ -120,9 +127,11 @@ def cur(
     began = time.perf_counter()
     if core not in CORES:
         raise unknown("core", core, CORES)
-    check_seed(seed)
+    check_natural("seed", seed)
     operand = prepare(matrix)
-    need = wanted(operand, rank, tolerance, energy)
+    need = wanted(operand.smaller, operand.shape, rank, tolerance, energy)
+    if rows is not None and rank is None:
+        raise InputError("rows goes with a rank; a tolerance takes as many rows as columns.")
     if need.rank is not None:
         count = need.rank if rows is None else check_rank(rows, operand.smaller, operand.shape)
         found = _of_rank(operand, need.rank, count, policy, core, seed)
@@ -139,15 +148,19 @@ def choose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return column and row indices in the order of choice.
 
-    A sketched policy pivots the rows of the columns that it chose (Dong and Martinsson 2023); every
-    other one chooses both sides alone, drawing with the seeds 2 s and 2 s + 1.
+    A sketched policy pivots the rows of the columns that it chose (Dong and Martinsson 2023); the
+    published one draws both from one stream; every other one chooses both sides alone, those that
+    weigh by energy with the seeds 2 s and 2 s + 1.
     """
+    if policy == "inverse_norm_published":
+        return published(operand, columns, rows, seed=seed)
     if policy in SKETCHED:
         chosen = ranked(operand, columns, axis=1, policy=policy, seed=seed)
         if rows > columns:
             return chosen, ranked(operand, rows, axis=0, policy=policy, seed=seed)
         pivoting = pivots.lupp if policy == "sketch_lupp" else pivots.qrcp
-        return chosen, pivoting(operand.columns(chosen))[:rows].astype(np.int64)
+        best = pivoting(operand.columns(chosen))[:rows].astype(np.int64)
+        return chosen, best if len(best) == rows else filled(best, operand.energies(0), rows)
     seeds = (seed, seed) if policy in SPANNING else (2 * seed, 2 * seed + 1)
     return (
         ranked(operand, columns, axis=1, policy=policy, seed=seeds[0]),
@@ -160,8 +173,8 @@ def _of_rank(operand: Operand, columns: int, rows: int, policy: str, core: str, 
     found = _factored(operand, *chosen, core, f"{policy}, {core} core", seed)
     if policy not in SPANNING or columns != rows:
         return found
-    vectors = leading(operand, columns, oversample=OVERSAMPLE, power=POWER, seed=seed)
-    return _bounded(operand, found, vectors)
+    vectors = leading(operand, columns, power=POWER, seed=seed)
+    return _bounded(operand, found, vectors, optimal=core == "optimal")
 
 
 def _to_tolerance(operand: Operand, need: Wanted, policy: str, core: str, seed: int) -> CUR:
@@ -173,6 +186,12 @@ def _to_tolerance(operand: Operand, need: Wanted, policy: str, core: str, seed: 
         if need.is_met(found.error_fro, total):
             break
         if count == operand.smaller:
+            reached = found.error_fro / np.sqrt(total)
+            warnings.warn(
+                f"all {count} columns and rows leave an error of {reached:.2g} ‖A‖_F, more than "
+                f"the tolerance {need.tolerance:.2g}; svd can do better.",
+                stacklevel=3,
+            )
             return found
         unmet, count = count, min(2 * count, operand.smaller)
     while count - unmet > 1:
@@ -190,28 +209,29 @@ def _factored(
     operand: Operand, columns: np.ndarray, rows: np.ndarray, core: str, method: str, seed: int
 ) -> CUR:
     C, R = operand.columns(columns), operand.rows(rows)
-    Q_c, T_c, kept_c = basis(C)
-    Q_r, T_r, kept_r = basis(R.T)
-    U = np.zeros((len(columns), len(rows)), dtype=operand.dtype)
+    Q_c, T_c, kept_c = independent(C, DEPENDENT)
+    Q_r, T_r, kept_r = independent(R.T, DEPENDENT)
+    condition_c, condition_r = _condition(T_c, len(columns)), _condition(T_r, len(rows))
+    norm, eps = np.sqrt(operand.energy), float(np.finfo(operand.dtype).eps)
+    U = np.zeros((len(columns), len(rows)))
     if core == "cross":
-        U[:] = _truncated_inverse(C[rows], max(operand.shape))
+        U[:] = _truncated_inverse(C[rows].astype(np.float64), eps * max(operand.shape))
         error = residual_norm(operand, C @ U, R)
     else:
-        inner = operand.transposed_times(Q_c).T @ Q_r
+        conditions = _condition(T_c, len(T_c)) * _condition(T_r, len(T_r))
+        inner = _inner(operand, Q_c, Q_r, wide=eps * conditions > ROUNDED)
         half = linalg.solve_triangular(T_c, inner, check_finite=False)
         U[np.ix_(kept_c, kept_r)] = linalg.solve_triangular(T_r, half.T, check_finite=False).T
-        captured = float(np.square(inner, dtype=np.float64).sum())
+        captured = float(np.square(inner).sum())
         error = projection_error(operand, captured, lambda: (Q_c @ inner, Q_r.T))
-    condition_c, condition_r = _condition(T_c, len(columns)), _condition(T_r, len(rows))
-    rounding = float(np.finfo(operand.dtype).eps) * condition_c * condition_r
-    if core == "optimal" and rounding * np.sqrt(operand.energy or 1.0) > ROUNDED * error:
-        error = residual_norm(operand, C @ U, R)
+        if norm > 0.0 and eps * condition_c * condition_r * norm > ROUNDED * error:
+            error = residual_norm(operand, C @ U, R)
     return CUR(
-        C=C,
-        U=U,
-        R=R,
-        columns=columns,
-        rows=rows,
+        C=owned(C),
+        U=owned(U),
+        R=owned(R),
+        columns=owned(columns),
+        rows=owned(rows),
         error_fro=error,
         error_spectral=None,
         optimal_error_fro=None,
@@ -227,39 +247,44 @@ def _factored(
     )
 
 
-def _bounded(operand: Operand, found: CUR, vectors: Triplets) -> CUR:
+def _inner(operand: Operand, Q_c: np.ndarray, Q_r: np.ndarray, *, wide: bool) -> np.ndarray:
+    """Return Q_cᵗ A Q_r in float64; ``wide`` multiplies in float64 too, block by block."""
+    if not wide or operand.dtype == np.float64:
+        return operand.transposed_times(Q_c).T.astype(np.float64) @ Q_r
+    total = np.zeros((Q_c.shape[1], Q_r.shape[1]))
+    for place, rows in operand.blocks():
+        total += Q_c[place].T @ (rows.astype(np.float64) @ Q_r)
+    return total
+
+
+def _bounded(operand: Operand, found: CUR, vectors: Triplets, *, optimal: bool) -> CUR:
     """Add what the singular vectors tell about the choice."""
     k = len(found.columns)
-    captured = np.square(vectors.s[:k], dtype=np.float64).sum()
-    rest = float(np.sqrt(max(operand.energy - captured, 0.0)))
-    if len(vectors.s) == operand.smaller:
+    U, s, Vt = vectors.U[:, :k], vectors.s[:k], vectors.Vt[:k]
+    eta_columns, eta_rows = _inverse_norm(Vt[:, found.columns]), _inverse_norm(U[found.rows])
+    exact = vectors.method == "exact"
+    following: float | None = None
+    if exact:
         rest = float(np.linalg.norm(vectors.s[k:].astype(np.float64)))
-    eta_columns = _inverse_norm(vectors.Vt[:k, found.columns])
-    eta_rows = _inverse_norm(vectors.U[found.rows, :k])
-    following = float(vectors.s[k]) if k < len(vectors.s) else 0.0
+        following = float(vectors.s[k]) if k < len(vectors.s) else 0.0
+    else:
+        captured = float(np.square(s, dtype=np.float64).sum())
+        rest = projection_error(operand, captured, lambda: (U * s, Vt))
+    etas = eta_columns + eta_rows
     return replace(
         found,
-        optimal_error_fro=rest if vectors.exact else None,
+        optimal_error_fro=rest if exact else None,
         eta_columns=eta_columns,
         eta_rows=eta_rows,
-        bound_fro=(eta_columns + eta_rows) * rest,
-        bound_spectral=(eta_columns + eta_rows) * following if vectors.exact else None,
+        bound_fro=etas * rest if optimal else None,
+        bound_spectral=etas * following if optimal and following is not None else None,
     )
 
 
-def basis(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return orthonormal Q, triangle T and the kept columns, with columns[:, kept] = Q T."""
-    found: Any = linalg.qr(columns, mode="economic", pivoting=True, check_finite=False)
-    Q, T, order = found
-    diagonal = np.abs(np.diagonal(T))
-    smallest = np.finfo(columns.dtype).eps * max(columns.shape) * diagonal[0]
-    independent = int((diagonal > smallest).sum())
-    return Q[:, :independent], T[:independent, :independent], order[:independent]
-
-
 def _condition(triangle: np.ndarray, count: int) -> float:
-    if len(triangle) < count:
-        return float("inf")
+    """Return cond₂ of ``count`` columns whose independent ones have this triangle."""
+    if len(triangle) < count or count == 0:
+        return float("inf") if count else 1.0
     s = linalg.svdvals(triangle.astype(np.float64), check_finite=False)
     return float(s[0] / s[-1])
 
@@ -269,8 +294,8 @@ def _inverse_norm(square: np.ndarray) -> float:
     return 1.0 / smallest if smallest > 0.0 else float("inf")
 
 
-def _truncated_inverse(crossing: np.ndarray, size: int) -> np.ndarray:
-    """Return (k, l) from A[I, J] (l, k), singular values below eps · size of the largest cut."""
+def _truncated_inverse(crossing: np.ndarray, share: float) -> np.ndarray:
+    """Return (k, l) from A[I, J] (l, k), singular values below a share of the largest cut."""
     U, s, Vt = linalg.svd(crossing, full_matrices=False, check_finite=False)
-    kept = s > np.finfo(crossing.dtype).eps * size * s[0]
+    kept = s > share * s[0]
     return (Vt[kept].T / s[kept]) @ U[:, kept].T

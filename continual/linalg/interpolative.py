@@ -16,11 +16,10 @@ import numpy as np
 from scipy import linalg
 
 from continual.linalg import pivots
-from continual.linalg.cur import basis
-from continual.linalg.operand import Operand, prepare
-from continual.linalg.ranges import FIRST_BLOCK, Wanted, check_seed, wanted
+from continual.linalg.operand import Operand, owned, prepare
+from continual.linalg.ranges import FIRST_BLOCK, Wanted, check_natural, independent, wanted
 from continual.linalg.residuals import projection_error, residual_norm, spectral_error
-from continual.linalg.select import ranked
+from continual.linalg.select import filled, ranked
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,15 +99,18 @@ def interpolative(
         InputError: an argument out of range, unknown policy, unusable matrix.
     """
     began = time.perf_counter()
-    check_seed(seed)
+    check_natural("seed", seed)
     operand = prepare(matrix)
-    columns = _columns(operand, wanted(operand, rank, tolerance, energy), policy, seed)
+    need = wanted(operand.smaller, operand.shape, rank, tolerance, energy)
+    columns = _columns(operand, need, policy, seed)
     C, right, error = _solved(operand, columns)
     left: np.ndarray | None = None
     rows: np.ndarray | None = None
     skeleton = C
     if two_sided:
         rows = pivots.lupp(C)[: len(columns)].astype(np.int64)
+        if len(rows) < len(columns):
+            rows = filled(rows, operand.energies(0), len(columns))
         skeleton = C[rows]
         solution: Any = linalg.lstsq(skeleton.T, C.T, check_finite=False)
         left = solution[0].T
@@ -116,11 +118,11 @@ def interpolative(
     whole = skeleton if left is None else left @ skeleton
     spectral = spectral_error(operand, whole, right, seed=seed) if diagnose else None
     return Interpolative(
-        left=left,
-        skeleton=skeleton,
-        right=right,
-        columns=columns,
-        rows=rows,
+        left=None if left is None else owned(left),
+        skeleton=owned(skeleton),
+        right=owned(right),
+        columns=owned(columns),
+        rows=None if rows is None else owned(rows),
         error_fro=error,
         error_spectral=spectral,
         method=policy,
@@ -149,16 +151,16 @@ def pivoted_qr(
     """
     began = time.perf_counter()
     operand = prepare(matrix)
-    need = wanted(operand, rank, tolerance, energy)
+    need = wanted(operand.smaller, operand.shape, rank, tolerance, energy)
     found: Any = linalg.qr(operand.dense(), mode="economic", pivoting=True, check_finite=False)
     Q, T, order = found
     squares = np.square(T, dtype=np.float64).sum(axis=1)
     left = np.append(np.cumsum(squares[:0:-1])[::-1], 0.0)
     kept = need.count(left, operand.energy)
     return PivotedQR(
-        Q=Q[:, :kept],
-        T=T[:kept],
-        order=order.astype(np.int64),
+        Q=owned(Q[:, :kept]),
+        T=owned(T[:kept]),
+        order=owned(order.astype(np.int64)),
         error_fro=float(np.sqrt(left[kept - 1])),
         method="qrcp",
         seconds=time.perf_counter() - began,
@@ -186,11 +188,15 @@ def _columns(operand: Operand, need: Wanted, policy: str, seed: int) -> np.ndarr
 
 
 def _solved(operand: Operand, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return C = A[:, columns], the T that makes ‖A − C T‖_F least, and that error."""
+    """Return C = A[:, columns], the T that makes ‖A − C T‖_F least, and that error.
+
+    Columns that depend on the others, but for rounding in the matrix's dtype, get zeros.
+    """
     C = operand.columns(columns)
-    Q, triangle, kept = basis(C)
-    inner = operand.transposed_times(Q).T
-    T = np.zeros((len(columns), operand.shape[1]), dtype=operand.dtype)
+    share = float(np.finfo(operand.dtype).eps) * max(C.shape)
+    Q, triangle, kept = independent(C, share)
+    inner = operand.transposed_times(Q).T.astype(np.float64)
+    T = np.zeros((len(columns), operand.shape[1]))
     T[kept] = linalg.solve_triangular(triangle, inner, check_finite=False)
-    captured = float(np.square(inner, dtype=np.float64).sum())
-    return C, T, projection_error(operand, captured, lambda: (Q, inner))
+    error = projection_error(operand, float(np.square(inner).sum()), lambda: (Q, inner))
+    return C, T.astype(operand.dtype), error

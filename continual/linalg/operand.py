@@ -2,12 +2,14 @@
 
 numpy arrays, torch tensors on any device, nested lists, scipy sparse matrices and LinearOperators
 of shape (m, n). float64 and float32 are worked in as they are; float16, bfloat16 and integers are
-widened first (half precision to float32, integers to float64). Norms are always summed in float64.
-Dense input is made C-contiguous, so no answer depends on the memory layout it came in.
+widened first (half precision to float32, integers to float64); long doubles are rounded to
+float64. Norms are always summed in float64. Dense input is made C-contiguous, so no answer depends
+on the memory layout it came in. Numbers so large or small that their squares or products would
+overflow or vanish are refused; scale the matrix.
 """
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, final
 
 import numpy as np
@@ -17,6 +19,7 @@ from scipy.sparse.linalg import LinearOperator
 from continual.errors import InputError
 
 ROWS = 256  # of a block whose squares are widened to float64 at once
+RANGES = {np.dtype(np.float32): (1e-30, 1e30), np.dtype(np.float64): (1e-150, 1e150)}  # of max |A|
 
 
 @final
@@ -42,7 +45,7 @@ class Operand:
         if not isinstance(self.values, LinearOperator):
             self.values = self.values.astype(self.dtype, copy=False)
             stored = self.values.data if sparse.issparse(self.values) else self.values
-            self._refuse_holes(np.asarray(stored))
+            self._refuse_unusable(np.asarray(stored))
         self.known: dict[Hashable, Any] = {}
 
     @property
@@ -64,7 +67,13 @@ class Operand:
         """Return Aᵗ Y (n, k)."""
         Y = Y.astype(self.dtype, copy=False)
         if isinstance(self.values, LinearOperator):
-            return self._product(self.values.rmatmat(Y))
+            try:
+                return self._product(self.values.rmatmat(Y))
+            except (NotImplementedError, TypeError) as error:
+                raise InputError(
+                    f"{self.name} is a LinearOperator without a usable rmatvec ({error}); "
+                    "a decomposition needs products with its transpose too."
+                ) from error
         return self._product(self.values.T @ Y)
 
     def columns(self, indices: np.ndarray) -> np.ndarray:
@@ -96,12 +105,6 @@ class Operand:
         """‖A‖²_F, in float64."""
         return float(self.energies(1).sum())
 
-    def transposed(self) -> "Operand":
-        """Return Aᵗ; what is known of A is not known of it."""
-        if isinstance(self.values, LinearOperator):
-            return Operand(self.values.T, self.name)
-        return self.once("transposed", lambda: Operand(self.values.T, self.name))
-
     def _dense(self) -> np.ndarray:
         if isinstance(self.values, LinearOperator):
             return self.times(np.eye(self.shape[1], dtype=self.dtype))
@@ -112,14 +115,27 @@ class Operand:
             squared = self.values.astype(np.float64).power(2)
             return np.asarray(squared.sum(axis=1 - axis)).ravel()
         total = np.zeros(self.shape[axis])
-        for start in range(0, self.shape[0], ROWS):
-            indices = np.arange(start, min(start + ROWS, self.shape[0]))
-            squared = np.square(self.rows(indices).astype(np.float64, copy=False))
+        for place, rows in self.blocks():
+            wide = rows.astype(np.float64, copy=False)
             if axis == 0:
-                total[indices] = squared.sum(axis=1)
+                total[place] = np.einsum("ij,ij->i", wide, wide)
             else:
-                total += squared.sum(axis=0)
+                total += np.einsum("ij,ij->j", wide, wide)
         return total
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield A by blocks of rows, each with its place; dense ones are views.
+
+        An operator is multiplied with unit vectors of its smaller side, min(m, n) products in all;
+        where that is the input side, the whole is formed once.
+        """
+        tall = isinstance(self.values, LinearOperator) and self.shape[1] < self.shape[0]
+        for start in range(0, self.shape[0], ROWS):
+            place = slice(start, min(start + ROWS, self.shape[0]))
+            if tall or isinstance(self.values, np.ndarray):
+                yield place, self.dense()[place]
+            else:
+                yield place, self.rows(np.arange(place.start, place.stop))
 
     def _unit(self, size: int, indices: np.ndarray) -> np.ndarray:
         unit = np.zeros((size, len(indices)), dtype=self.dtype)
@@ -129,14 +145,26 @@ class Operand:
     def _product(self, result: Any) -> np.ndarray:
         result = np.asarray(result, dtype=self.dtype)
         if isinstance(self.values, LinearOperator):
-            self._refuse_holes(result)
+            self._largest(result)
         return result
 
-    def _refuse_holes(self, values: np.ndarray) -> None:
-        if not np.isfinite(values).all():
+    def _largest(self, values: np.ndarray) -> float:
+        """Return the largest magnitude, if all numbers are finite."""
+        largest = float(max(values.max(initial=0.0), -values.min(initial=0.0)))
+        if not np.isfinite(largest):
             bad = int(values.size - np.isfinite(values).sum())
             raise InputError(
                 f"{self.name} must be finite; {bad} of its {values.size} numbers are not."
+            )
+        return largest
+
+    def _refuse_unusable(self, values: np.ndarray) -> None:
+        largest = self._largest(values)
+        low, high = RANGES[self.dtype]
+        if largest > high or 0.0 < largest < low:
+            raise InputError(
+                f"the largest number of {self.name} is {largest:g}; in {self.dtype} it must be "
+                f"between {low:g} and {high:g}, or squares overflow or vanish. Scale the matrix."
             )
 
 
@@ -158,7 +186,13 @@ def _read(matrix: Any, name: str) -> Any:
     if torch is not None and isinstance(matrix, torch.Tensor):
         tensor: Any = matrix.detach().to(device="cpu")
         half = tensor.dtype in (torch.float16, torch.bfloat16)
-        return np.ascontiguousarray((tensor.float() if half else tensor).numpy())
+        try:
+            return np.ascontiguousarray((tensor.float() if half else tensor).numpy())
+        except TypeError as error:
+            raise InputError(
+                f"{name} must be a dense tensor of real numbers; got {tensor.layout} of "
+                f"{tensor.dtype}: {error}"
+            ) from None
     if isinstance(matrix, LinearOperator):
         return matrix
     if sparse.issparse(matrix):
@@ -184,3 +218,10 @@ def _checked_shape(shape: tuple[int, ...], name: str) -> tuple[int, int]:
     if 0 in shape:
         raise InputError(f"{name} must not be empty; got shape {tuple(shape)}.")
     return int(shape[0]), int(shape[1])
+
+
+def owned(array: np.ndarray) -> np.ndarray:
+    """Return a read-only array that keeps no larger one alive: what a result is made of."""
+    array = array.copy() if array.base is not None or not array.flags.owndata else array.view()
+    array.flags.writeable = False
+    return array

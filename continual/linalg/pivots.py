@@ -1,6 +1,7 @@
 """Which rows of a tall matrix X (n, l) stand for all of them: the pivots of an elimination.
 
-Every function returns min(n, l) distinct row numbers in the order in which they were chosen.
+Every function returns distinct row numbers in the order in which they were chosen: min(n, l) of
+them, or fewer where the rest of X is rounding, whose pivots would mean nothing.
 
     lupp     LU with partial pivoting. On singular vectors this is DEIM (Sorensen and Embree 2016,
              arXiv:1407.5516); on a sketch, the selection of Dong and Martinsson (2023,
@@ -17,6 +18,7 @@ from scipy import linalg
 
 GAIN = 1.05  # of the volume, below which maxvol stops
 SWAPS = 200  # at most
+ROUNDING = 16.0  # times eps √n: the share of the largest pivot below which pivots are rounding
 
 
 def lupp(X: np.ndarray) -> np.ndarray:
@@ -26,19 +28,19 @@ def lupp(X: np.ndarray) -> np.ndarray:
     order = np.arange(X.shape[0])
     for step, other in enumerate(found[1]):
         order[[step, other]] = order[[other, step]]
-    return order[: min(X.shape)]
+    return order[: _meaningful(np.diagonal(found[0]), X)]
 
 
 def qrcp(X: np.ndarray) -> np.ndarray:
     """Return the pivots of QR with column pivoting of Xᵗ."""
     found: Any = linalg.qr(X.T, mode="r", pivoting=True, check_finite=False)
-    return np.asarray(found[1])[: min(X.shape)]
+    return np.asarray(found[1])[: _meaningful(np.diagonal(found[0]), X)]
 
 
 def maxvol(X: np.ndarray) -> np.ndarray:
     """Return rows whose square submatrix has nearly the largest volume; X of full column rank."""
     order = lupp(X)
-    if X.shape[0] <= X.shape[1]:
+    if X.shape[0] <= X.shape[1] or len(order) < X.shape[1]:
         return order
     B = np.linalg.solve(X[order].T, X.T).T
     for _ in range(SWAPS):
@@ -50,3 +52,10 @@ def maxvol(X: np.ndarray) -> np.ndarray:
         B -= np.outer(B[:, j] / B[i, j], row)
         order[j] = i
     return order
+
+
+def _meaningful(diagonal: np.ndarray, X: np.ndarray) -> int:
+    """Count the pivots before the first that is no larger than rounding."""
+    size = np.abs(diagonal)
+    small = size <= ROUNDING * np.finfo(X.dtype).eps * np.sqrt(max(X.shape)) * size.max(initial=0.0)
+    return int(np.argmax(small)) if small.any() else len(size)

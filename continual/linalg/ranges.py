@@ -1,14 +1,20 @@
 """How many directions to keep, and the random sketches that find them.
 
-    S = Yᵗ A  (l, n)        Y = Ω, or an orthonormal basis of (A Aᵗ)^q A Ω'     the sketch
-    A ≈ (A Z) Zᵗ            Z an orthonormal basis of the rows of S            the range finder
+    S_0 = Ωᵗ A (l, n),   S_q = Y_qᵗ A,   Y_q an orthonormal basis of A S_{q−1}ᵗ     the sketch
+    A ≈ (A Z) Zᵗ,        Z an orthonormal basis of the rows of S_q                  the range finder
 
-Halko, Martinsson and Tropp (2011), arXiv:0909.4061: with l = k + p Gaussian test vectors and q
-power iterations, E‖A − A Z Zᵗ‖₂ ≤ (1 + 4 √(l min(m, n)) / (p − 1))^{1/(2q+1)} σ_{k+1} (Cor. 10.10).
-A sketch belongs to a prepared matrix, so its decompositions share it. The test vectors are a pure
-function of (seed, size): inverse normal distribution of PCG64's raw stream.
+Halko, Martinsson and Tropp (2011), arXiv:0909.4061: with l = k + p Gaussian test vectors
+
+    E ‖A − A Z Zᵗ‖_F ≤ √(1 + k/(p − 1)) ‖A − A_k‖_F                      (thm. 10.5, q = 0)
+    E ‖A − A Z Zᵗ‖₂ ≤ (1 + √(k/(p − 1)) + e √(k + p)/p √(min(m, n) − k))^{1/(2q+1)} σ_{k+1}
+                                                                         (cor. 10.10)
+
+A sketch belongs to a prepared matrix, so its decompositions share it, and q power iterations go on
+from q − 1. Test vectors are a pure function of (seed, size): the inverse normal distribution of
+PCG64's raw stream, which numpy never changes; each purpose has a stream of its own.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +26,7 @@ from continual.linalg.operand import Operand
 
 SMALL = 512  # min(m, n) up to which the exact SVD is taken
 LARGE_SHARE = 0.3  # of min(m, n): ranks above it are left to the exact SVD
+DENSE = 2**26  # numbers up to which a sparse matrix or an operator may be made dense for it
 OVERSAMPLE = 10  # p, directions that a sketch looks at beyond k
 FIRST_BLOCK = 16  # directions tried first where a tolerance decides; doubled until it is met
 
@@ -43,26 +50,30 @@ class Wanted:
         """
         if self.rank is not None:
             return self.rank
-        assert self.tolerance is not None
-        met = left <= self.tolerance**2 * total * (1.0 + 1e-12)
-        return int(np.argmax(met)) + 1 if met.any() else len(left)
+        met = [self.is_met(float(np.sqrt(error)), total) for error in left]
+        return met.index(True) + 1 if True in met else len(met)
 
     def is_met(self, error: float, total: float) -> bool:
-        """Say whether an error ‖A − Â‖_F is small enough."""
-        return self.tolerance is None or error**2 <= self.tolerance**2 * total * (1.0 + 1e-12)
+        """Say whether an error ‖A − Â‖_F is small enough for an energy ‖A‖²_F."""
+        slack = 1.0 + 1e-12  # so that an energy of exactly the share counts as that share
+        return self.tolerance is None or bool(error**2 <= self.tolerance**2 * total * slack)
 
 
 class Triplets(NamedTuple):
-    """Leading singular triplets: U (m, l), s (l,) decreasing, Vt (l, n); exact or randomised."""
+    """Leading singular triplets U (m, l), s (l,) decreasing, Vt (l, n); and how they were found."""
 
     U: np.ndarray
     s: np.ndarray
     Vt: np.ndarray
-    exact: bool
+    method: str
 
 
 def wanted(
-    operand: Operand, rank: int | None, tolerance: float | None, energy: float | None
+    largest: int,
+    shape: tuple[int, ...],
+    rank: int | None,
+    tolerance: float | None,
+    energy: float | None,
 ) -> Wanted:
     """Read the three ways to say how much; none of them means everything.
 
@@ -78,13 +89,13 @@ def wanted(
     if energy is not None:
         tolerance = float(np.sqrt(1.0 - energy))
     if rank is None and tolerance is None:
-        rank = operand.smaller
+        rank = largest
     if rank is not None:
-        rank = check_rank(rank, operand.smaller, operand.shape)
+        rank = check_rank(rank, largest, shape)
     return Wanted(rank=rank, tolerance=tolerance)
 
 
-def check_rank(rank: int, largest: int, shape: tuple[int, ...]) -> int:
+def check_rank(rank: Any, largest: int, shape: tuple[int, ...]) -> int:
     """Return ``rank`` if it is an integer between 1 and ``largest``.
 
     Raises:
@@ -99,26 +110,33 @@ def check_rank(rank: int, largest: int, shape: tuple[int, ...]) -> int:
     return int(rank)
 
 
-def check_seed(seed: int) -> int:
-    """Return a seed that is at least 0.
+def check_natural(name: str, value: Any) -> int:
+    """Return a seed or another integer that is at least 0.
 
     Raises:
-        InputError: it is negative.
+        InputError: it is not.
     """
-    if seed < 0:
-        raise InputError(f"the seed must be at least 0; got {seed}.")
-    return seed
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise InputError(f"the {name} must be at least 0 and an integer; got {value!r}.")
+    return int(value)
+
+
+def stream(seed: int, purpose: str) -> int:
+    """Return the seed of one purpose, so that draws for different ones are independent."""
+    digest = hashlib.blake2b(f"{seed}|{purpose}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def uniform(seed: int, count: int) -> np.ndarray:
-    """Return ``count`` numbers in (0, 1) from PCG64's raw stream, which numpy never changes."""
+    """Return ``count`` numbers in (0, 1) from PCG64's raw stream."""
     raw = np.random.PCG64(seed).random_raw(count)
-    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    values = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return np.minimum(values, 1.0 - 2.0**-53)
 
 
-def gaussian(seed: int, rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
-    """Return independent standard normal numbers (rows, columns), a pure function of the seed."""
-    values = special.ndtri(uniform(seed, rows * columns))
+def gaussian(seed: int, purpose: str, rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
+    """Return independent standard normal numbers (rows, columns), a pure function of the rest."""
+    values = special.ndtri(uniform(stream(seed, purpose), rows * columns))
     return values.reshape(rows, columns).astype(dtype, copy=False)
 
 
@@ -133,23 +151,50 @@ def orthonormal(X: np.ndarray) -> np.ndarray:
     return thin_qr(X)[0]
 
 
+def independent(X: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return orthonormal Q, triangle T and the kept columns, with X[:, kept] = Q T, in float64.
+
+    Columns that add less than ``share`` of the largest pivot to those before them are left out.
+    """
+    wide = X.astype(np.float64, copy=False)
+    found: Any = linalg.qr(wide, mode="economic", pivoting=True, check_finite=False)
+    Q, T, order = found
+    diagonal = np.abs(np.diagonal(T))
+    count = int((diagonal > share * diagonal[0]).sum())
+    return Q[:, :count], T[:count, :count], order[:count]
+
+
 def sketch(operand: Operand, size: int, power: int, seed: int) -> np.ndarray:
-    """Return S = Yᵗ A (l, n) with l = min(size, m), computed once per prepared matrix."""
+    """Return S_q (l, n) with l = min(size, m), computed once per prepared matrix."""
     size = min(size, operand.shape[0])
 
     def compute() -> np.ndarray:
-        Y = gaussian(seed, operand.shape[0], size, operand.dtype)
-        S = operand.transposed_times(Y)
-        for _ in range(power):
-            Y = orthonormal(operand.times(orthonormal(S)))
-            S = operand.transposed_times(Y)
-        return np.ascontiguousarray(S.T)
+        if power == 0:
+            Y = gaussian(seed, "sketch of columns", operand.shape[0], size, operand.dtype)
+        else:
+            before = sketch(operand, size, power - 1, seed)
+            Y = orthonormal(operand.times(orthonormal(before.T)))
+        return np.ascontiguousarray(operand.transposed_times(Y).T)
 
     return operand.once(("sketch", size, power, seed), compute)
 
 
+def row_sketch(operand: Operand, size: int, seed: int) -> np.ndarray:
+    """Return (A Ω)ᵗ (l, m) with l = min(size, n): the sketch of Aᵗ, without transposing A."""
+    size = min(size, operand.shape[1])
+
+    def compute() -> np.ndarray:
+        X = gaussian(seed, "sketch of rows", operand.shape[1], size, operand.dtype)
+        return np.ascontiguousarray(operand.times(X).T)
+
+    return operand.once(("row sketch", size, seed), compute)
+
+
 def is_exact(operand: Operand, count: int) -> bool:
     """Say whether ``count`` leading triplets are worth an exact SVD of the whole matrix."""
+    m, n = operand.shape
+    if not isinstance(operand.values, np.ndarray) and m * n > DENSE:
+        return False
     return operand.smaller <= SMALL or count > LARGE_SHARE * operand.smaller
 
 
@@ -161,7 +206,7 @@ def randomized(operand: Operand, size: int, power: int, seed: int) -> Triplets:
         Z = orthonormal(sketch(operand, size, power, seed).T)
         Q, T = thin_qr(operand.times(Z))
         U, s, W = linalg.svd(T, full_matrices=False, check_finite=False)
-        return signed(Q @ U, s, W @ Z.T, exact=False)
+        return signed(Q @ U, s, W @ Z.T, "randomized")
 
     return operand.once(("randomized", size, power, seed), compute)
 
@@ -170,22 +215,22 @@ def exact(operand: Operand) -> Triplets:
     """Return all min(m, n) triplets by LAPACK's divide and conquer."""
 
     def compute() -> Triplets:
-        return signed(
-            *linalg.svd(operand.dense(), full_matrices=False, check_finite=False), exact=True
-        )
+        found: Any = linalg.svd(operand.dense(), full_matrices=False, check_finite=False)
+        U, s, Vt = found
+        return signed(U, s, Vt, "exact")
 
     return operand.once("exact", compute)
 
 
-def signed(U: np.ndarray, s: np.ndarray, Vt: np.ndarray, *, exact: bool) -> Triplets:
+def signed(U: np.ndarray, s: np.ndarray, Vt: np.ndarray, method: str) -> Triplets:
     """Return the triplets with the largest entry of every left vector positive."""
     largest = U[np.abs(U).argmax(axis=0), np.arange(U.shape[1])]
     signs = np.where(largest < 0.0, -1.0, 1.0).astype(U.dtype)
-    return Triplets(U * signs, s, Vt * signs[:, None], exact)
+    return Triplets(U * signs, s, Vt * signs[:, None], method)
 
 
-def leading(operand: Operand, k: int, *, oversample: int, power: int, seed: int) -> Triplets:
+def leading(operand: Operand, k: int, *, power: int, seed: int) -> Triplets:
     """Return at least min(k, m, n) leading triplets, exact where that is cheap."""
     if is_exact(operand, k):
         return exact(operand)
-    return randomized(operand, k + oversample, power, seed)
+    return randomized(operand, k + OVERSAMPLE, power, seed)

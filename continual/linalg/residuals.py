@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from continual.linalg.operand import ROWS, Operand
+from continual.linalg.operand import Operand
 from continual.linalg.ranges import gaussian, orthonormal
 
 TRUSTED = {np.dtype(np.float32): 1e-2, np.dtype(np.float64): 1e-4}  # share of ‖A‖² left over
@@ -36,9 +36,8 @@ def projection_error(operand: Operand, captured: float, factors: Callable[[], Fa
 def residual_norm(operand: Operand, left: np.ndarray, right: np.ndarray) -> float:
     """Return ‖A − left right‖_F, block by block: (m, k) and (k, n) factors."""
     total = 0.0
-    for start in range(0, operand.shape[0], ROWS):
-        rows = np.arange(start, min(start + ROWS, operand.shape[0]))
-        total += float(np.square(operand.rows(rows) - left[rows] @ right, dtype=np.float64).sum())
+    for place, rows in operand.blocks():
+        total += float(np.square(rows - left[place] @ right, dtype=np.float64).sum())
     return float(np.sqrt(total))
 
 
@@ -64,7 +63,7 @@ def power_iteration(
 ) -> float:
     """Return the largest singular value met in a block power iteration: never too large."""
     starts = min(STARTS, operand.smaller)
-    X = orthonormal(gaussian(seed, operand.shape[1], starts, operand.dtype))
+    X = orthonormal(gaussian(seed, "starts", operand.shape[1], starts, operand.dtype))
     for _ in range(STEPS):
         X = orthonormal(transposed_times(orthonormal(times(X))))
     return float(np.linalg.norm(times(X).astype(np.float64), 2))

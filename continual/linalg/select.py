@@ -18,9 +18,9 @@ singular vectors (for rows: left ones):
 
 Draws are without replacement by Gumbel top-k: keep the k largest of log w_j + g_j (Efraimidis and
 Spirakis 2006; Kool et al. 2019), from the raw stream of PCG64, which numpy promises not to change.
-Only ``inverse_norm_published`` repeats indices. Where a matrix has fewer than k directions, the
-strongest columns left fill up the choice. Equal pivots are told apart by rounding alone: there, two
-machines may choose differently.
+Only ``inverse_norm_published`` repeats indices. Where pivots or singular values fall to rounding
+before k are found, the strongest columns left fill up the choice. Equal pivots are told apart by
+rounding alone: there, two machines may choose differently.
 """
 
 import numpy as np
@@ -30,10 +30,12 @@ from continual.linalg import pivots
 from continual.linalg.operand import Operand, prepare
 from continual.linalg.ranges import (
     OVERSAMPLE,
+    check_natural,
     check_rank,
-    check_seed,
     leading,
+    row_sketch,
     sketch,
+    stream,
     uniform,
 )
 
@@ -99,11 +101,33 @@ def ranked(
         raise unknown("selection policy", policy, POLICIES)
     if axis not in (0, 1):
         raise InputError(f"axis must be 0 (rows) or 1 (columns); got {axis!r}.")
-    check_seed(seed)
+    check_natural("seed", seed)
     operand = prepare(matrix)
     k = check_rank(k, operand.shape[axis], operand.shape)
     chosen = _ranked(operand, k, axis, policy, seed)[:k].astype(np.int64)
-    return chosen if len(chosen) == k else _filled(chosen, operand.energies(axis), k)
+    return chosen if len(chosen) == k else filled(chosen, operand.energies(axis), k)
+
+
+def published(
+    matrix: object, columns: int, rows: int, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return column and row indices as the code of arXiv:2408.14572 draws them, in its order.
+
+    From one legacy generator, first columns and then rows, with weights 1 / (p + 0.001) and with
+    replacement: an index may come several times.
+
+    Raises:
+        InputError: a count out of range, negative seed, unusable matrix.
+    """
+    operand = prepare(matrix)
+    legacy = np.random.RandomState(check_natural("seed", seed) % 2**32)
+    drawn = [
+        _published_draw(
+            operand.energies(axis), check_rank(k, operand.shape[axis], operand.shape), legacy
+        )
+        for axis, k in ((1, columns), (0, rows))
+    ]
+    return drawn[0].astype(np.int64), drawn[1].astype(np.int64)
 
 
 def energies(matrix: object, axis: int) -> np.ndarray:
@@ -113,8 +137,9 @@ def energies(matrix: object, axis: int) -> np.ndarray:
 
 def _ranked(operand: Operand, k: int, axis: int, policy: str, seed: int) -> np.ndarray:
     if policy in SKETCHED:
-        side = operand if axis == 1 else operand.transposed()
-        return PIVOTING[policy](sketch(side, k + OVERSAMPLE, 0, seed).T)
+        size = k + OVERSAMPLE
+        S = sketch(operand, size, 0, seed) if axis == 1 else row_sketch(operand, size, seed)
+        return PIVOTING[policy](S.T)
     if policy == "qrcp":
         return pivots.qrcp(operand.dense().T if axis == 1 else operand.dense())
     if policy in SPANNING:
@@ -123,19 +148,21 @@ def _ranked(operand: Operand, k: int, axis: int, policy: str, seed: int) -> np.n
     if policy == "min_norm":
         return np.argsort(energy, kind="stable")
     if policy == "inverse_norm_published":
-        return _published_draw(energy, k, seed)
+        return _published_draw(energy, k, np.random.RandomState(seed % 2**32))
     return _draw(_log_weights(energy, policy), seed)
 
 
 def _spanning(operand: Operand, k: int, axis: int, policy: str, seed: int) -> np.ndarray:
-    found = leading(operand, k, oversample=OVERSAMPLE, power=POWER, seed=seed)
+    found = leading(operand, k, power=POWER, seed=seed)
+    rounding = float(np.finfo(operand.dtype).eps) * max(operand.shape) * found.s[0]
+    k = min(k, max(1, int((found.s > rounding).sum())))
     vectors = np.ascontiguousarray(found.Vt[:k].T if axis == 1 else found.U[:, :k])
     if policy in PIVOTING:
         return PIVOTING[policy](vectors)
     scores = np.square(vectors, dtype=np.float64).sum(axis=1)
     if policy == "leverage_top":
         return np.argsort(-scores, kind="stable")
-    return _draw(_log_weights(scores, "norm"), seed)
+    return _draw(_log_weights(scores, "norm"), stream(seed, f"leverage {axis}"))
 
 
 def _log_weights(energy: np.ndarray, policy: str) -> np.ndarray:
@@ -152,17 +179,16 @@ def _draw(log_weights: np.ndarray, seed: int) -> np.ndarray:
     return np.argsort(-keys, kind="stable")
 
 
-def _published_draw(energy: np.ndarray, k: int, seed: int) -> np.ndarray:
+def _published_draw(energy: np.ndarray, k: int, legacy: np.random.RandomState) -> np.ndarray:
     """Draw with replacement from numpy's legacy generator, which is what the paper's code calls."""
     total = energy.sum()
     share = energy / total if total > 0.0 else np.full_like(energy, 1.0 / energy.size)
     weight = (1.0 / (share + PUBLISHED_FLOOR)).astype(np.float32)
     probability = (weight / weight.sum()).astype(np.float64)
-    legacy = np.random.RandomState(seed % 2**32)
     return legacy.choice(energy.size, size=k, p=probability / probability.sum())
 
 
-def _filled(chosen: np.ndarray, energy: np.ndarray, k: int) -> np.ndarray:
+def filled(chosen: np.ndarray, energy: np.ndarray, k: int) -> np.ndarray:
     """Return the choice with the strongest of what is left behind it."""
     order = np.argsort(-energy, kind="stable")
     left = order[~np.isin(order, chosen)]

@@ -5,8 +5,16 @@ from scipy import linalg
 
 from continual.errors import InputError
 from continual.linalg.operand import prepare
-from continual.linalg.ranges import check_rank, check_seed, exact, is_exact, leading
+from continual.linalg.ranges import (
+    check_natural,
+    check_rank,
+    exact,
+    independent,
+    is_exact,
+    leading,
+)
 from continual.linalg.residuals import power_iteration
+from continual.linalg.svd import converged, svd
 
 
 def gram_norm(left: object, right: object, *, core: object | None = None) -> float:
@@ -31,8 +39,32 @@ def gram_norm(left: object, right: object, *, core: object | None = None) -> flo
     M = np.eye(L.shape[1]) if core is None else _wide(core, "core")
     if (L.shape[1], R.shape[0]) != M.shape:
         raise InputError(f"cannot multiply shapes {L.shape}, {M.shape} and {R.shape}.")
-    squared = np.sum(M * ((L.T @ L) @ M @ (R @ R.T)))
-    return float(np.sqrt(max(squared, 0.0)))
+    return core_norm(M, L.T @ L, R @ R.T)
+
+
+def core_norm(core: object, left_gram: object, right_gram: object) -> float:
+    """Return ‖L M R‖_F from M and the Gram matrices LᵗL and R Rᵗ alone, in O(r³).
+
+    For a CUR update α C U R whose C and R never change: ‖ΔW‖_F = α core_norm(U, CᵗC, R Rᵗ).
+
+    Args:
+        core: M (r, q).
+        left_gram: LᵗL (r, r).
+        right_gram: R Rᵗ (q, q).
+
+    Raises:
+        InputError: sizes that do not fit, unusable matrices.
+
+    >>> core_norm([[0.0, 1.0], [0.0, 0.0]], np.eye(2), 9.0 * np.eye(2))
+    3.0
+    """
+    M, G, H = _wide(core, "core"), _wide(left_gram, "left_gram"), _wide(right_gram, "right_gram")
+    if G.shape != (M.shape[0],) * 2 or H.shape != (M.shape[1],) * 2:
+        raise InputError(
+            f"a core {M.shape} goes with Gram matrices ({M.shape[0]}, {M.shape[0]}) and "
+            f"({M.shape[1]}, {M.shape[1]}); got {G.shape} and {H.shape}."
+        )
+    return float(np.sqrt(max(np.sum(M * (G @ M @ H)), 0.0)))
 
 
 def effective_rank(singular_values: object) -> float:
@@ -78,7 +110,11 @@ def principal_angles(first: object, second: object) -> np.ndarray:
         raise InputError(f"both spaces must live in one space; got {X.shape} and {Y.shape}.")
     if not X.any() or not Y.any():
         raise InputError("a matrix of zeros spans no direction to measure an angle to.")
-    return np.sort(linalg.subspace_angles(X, Y))
+    spans = []
+    for values, wide in ((first, X), (second, Y)):  # dependent up to the rounding of their dtype
+        eps = float(np.finfo(prepare(values).dtype).eps)
+        spans.append(independent(wide, eps * max(wide.shape))[0])
+    return np.sort(linalg.subspace_angles(*spans))
 
 
 def stable_rank(matrix: object) -> float:
@@ -95,7 +131,7 @@ def stable_rank(matrix: object) -> float:
     operand = prepare(matrix)
     if operand.energy == 0.0:
         return 0.0
-    largest = leading(operand, 2, oversample=10, power=4, seed=0).s[0]
+    largest = leading(operand, 2, power=4, seed=0).s[0]
     return float(operand.energy / float(largest) ** 2)
 
 
@@ -108,7 +144,7 @@ def spectral_norm(matrix: object, *, seed: int = 0) -> float:
     >>> round(spectral_norm(np.diag([1.0, 3.0])), 6)
     3.0
     """
-    check_seed(seed)
+    check_natural("seed", seed)
     operand = prepare(matrix)
     if is_exact(operand, 1):
         return float(exact(operand).s[0])
@@ -142,7 +178,8 @@ def intruders(
     if not 0.0 < threshold <= 1.0:
         raise InputError(f"the threshold is a cosine in (0, 1]; got {threshold}.")
     count = check_rank(leading_vectors, new.smaller, new.shape)
-    alignment = np.abs(exact(old).U.T @ exact(new).U[:, :count]).max(axis=0)
+    looked_at = svd(new, count, method=converged(new, count), diagnose=False).U
+    alignment = np.abs(exact(old).U.T @ looked_at).max(axis=0)
     return np.flatnonzero(alignment < threshold).astype(np.int64)
 
 

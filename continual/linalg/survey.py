@@ -4,8 +4,8 @@ A layer's seed is a pure function of (seed, name), so neither the order of visit
 workers changes what is computed. No more layers are in memory than there are workers.
 """
 
-import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,10 +19,13 @@ from continual.linalg.cache import Cache
 from continual.linalg.checkpoints import Held, Layer
 from continual.linalg.cur import CUR, cur
 from continual.linalg.operand import prepare
+from continual.linalg.ranges import check_natural, stream
+from continual.linalg.select import POLICIES
 from continual.linalg.subspaces import effective_rank
-from continual.linalg.svd import SVD, converged, svd
+from continual.linalg.svd import METHODS, SVD, converged, svd
 
 KINDS: tuple[str, ...] = ("cur", "svd")
+_ONE_SURVEY = threading.Lock()  # the BLAS limit belongs to the process, so surveys take turns
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +63,30 @@ class Surveyed:
         return {name: value for name, value in vars(self).items() if name != "factors"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Least:
+    """What no approximation of a rank can beat.
+
+    Attributes:
+        error_fro: the least ‖A − Â‖_F.
+        largest: ‖A‖₂.
+    """
+
+    error_fro: float
+    largest: float
+
+
+def least(matrix: object, rank: int, *, seed: int = 0) -> Least:
+    """Return the least error at a rank, from exact or Lanczos singular values.
+
+    Raises:
+        InputError: rank out of range, unusable matrix.
+    """
+    operand = prepare(matrix)
+    found = svd(operand, rank, method=converged(operand, rank), seed=seed, diagnose=False)
+    return Least(error_fro=found.error_fro, largest=float(found.s[0]))
+
+
 def survey(
     layers: Sequence[Layer | Held],
     *,
@@ -86,11 +113,15 @@ def survey(
         done: called with each result as soon as it is there, from the worker's thread.
 
     Raises:
-        InputError: unknown kind, a rank that a layer has no room for, unusable layers. Nothing was
-            decomposed in the first two cases.
+        InputError: no layers, unknown kind, policy or method, a rank that a layer has no room for;
+            nothing was decomposed then. A layer that holds NaN.
     """
-    if kind not in KINDS:
-        raise unknown("kind of decomposition", kind, KINDS)
+    check_choices(kind, policy, method)
+    check_natural("seed", seed)
+    if not layers:
+        raise InputError("there is no layer to decompose; give at least one.")
+    if isinstance(rank, bool) or not isinstance(rank, int):
+        raise InputError(f"the rank must be an integer; got {rank!r}.")
     small = [layer for layer in layers if rank > min(layer.shape)]
     if small or rank < 1:
         where = f"; {small[0].name!r} is {small[0].shape}" if small else ""
@@ -107,9 +138,29 @@ def survey(
         done(found)
         return found
 
-    count = min(workers or os.cpu_count() or 1, len(layers))
-    with threadpool_limits(1), ThreadPoolExecutor(max_workers=count) as pool:
+    count = min(workers or _cores(), len(layers))
+    with (
+        _ONE_SURVEY,
+        threadpool_limits(1),
+        ThreadPoolExecutor(count, initializer=threadpool_limits, initargs=(1,)) as pool,
+    ):
         return list(pool.map(visit, layers))
+
+
+def check_choices(kind: str, policy: str, method: str) -> None:
+    """Raise ``InputError`` unless there are such a kind, policy and method."""
+    for what, given, known in (
+        ("kind of decomposition", kind, KINDS),
+        ("selection policy", policy, POLICIES),
+        ("SVD method", method, METHODS),
+    ):
+        if given not in known:
+            raise unknown(what, given, known)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def seed_of_layer(seed: int, name: str) -> int:
@@ -118,8 +169,7 @@ def seed_of_layer(seed: int, name: str) -> int:
     >>> seed_of_layer(0, "a") == seed_of_layer(0, "a") != seed_of_layer(1, "a")
     True
     """
-    digest = hashlib.blake2b(f"{seed}|{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 33
+    return stream(seed, name) >> 33
 
 
 def _visited(
@@ -131,18 +181,15 @@ def _visited(
     seed: int,
     cache: Cache | None,
 ) -> Surveyed:
-    operand = prepare(layer.read(), layer.name)
+    operand = layer.operand()
     arguments: dict[str, Any] = {"rank": rank, "seed": seed, "diagnose": False}
     arguments |= {"policy": policy} if kind == "cur" else {"method": method}
     function = cur if kind == "cur" else svd
-    best = {"rank": rank, "method": converged(operand, rank), "seed": seed, "diagnose": False}
     if cache is not None:
-        found, optimum = (
-            cache.call(function, operand, **arguments),
-            cache.call(svd, operand, **best),
-        )
+        found = cache.call(function, operand, **arguments)
+        optimum = cache.call(least, operand, rank=rank, seed=seed)
     else:
-        found, optimum = function(operand, **arguments), svd(operand, **best)
+        found, optimum = function(operand, **arguments), least(operand, rank=rank, seed=seed)
     if isinstance(found, CUR):
         factors = {"C": found.C, "U": found.U, "R": found.R}
         factors |= {"columns": found.columns, "rows": found.rows}
@@ -155,7 +202,7 @@ def _visited(
         method=found.method,
         seconds=found.seconds,
         norm_fro=float(np.sqrt(operand.energy)),
-        stable_rank=operand.energy / float(optimum.s[0]) ** 2 if operand.energy else 0.0,
+        stable_rank=operand.energy / optimum.largest**2 if operand.energy else 0.0,
         effective_rank=effective_rank(found.s) if isinstance(found, SVD) else None,
         error_fro=found.error_fro,
         optimal_error_fro=optimum.error_fro,

@@ -4,8 +4,9 @@ A ≈ U diag(s) Vᵗ        Eckart-Young: no rank-k matrix is nearer to A in eit
 
 exact       LAPACK's divide and conquer
 randomized  projection on sketched directions (Halko, Martinsson and Tropp 2011), see ``ranges``
-arpack      implicitly restarted Lanczos (scipy's svds), to working precision
-auto        exact where min(m, n) ≤ 512 or the rank exceeds 0.3 min(m, n), else randomized
+arpack      implicitly restarted Lanczos (scipy's svds), in float64 to working precision
+auto        exact where min(m, n) ≤ 512 or the rank exceeds 0.3 min(m, n), else randomized; of
+            sparse matrices and operators of more than 2²⁶ numbers always randomized
 """
 
 import time
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from scipy import linalg
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
 from continual.errors import InputError, unknown
-from continual.linalg.operand import Operand, prepare
+from continual.linalg.operand import Operand, owned, prepare
 from continual.linalg.ranges import (
     FIRST_BLOCK,
     LARGE_SHARE,
@@ -25,8 +26,7 @@ from continual.linalg.ranges import (
     SMALL,
     Triplets,
     Wanted,
-    check_rank,
-    check_seed,
+    check_natural,
     exact,
     gaussian,
     is_exact,
@@ -37,7 +37,6 @@ from continual.linalg.ranges import (
 from continual.linalg.residuals import projection_error, spectral_error
 
 METHODS: tuple[str, ...] = ("auto", "exact", "randomized", "arpack")
-CANCELLED = 1e5  # times machine epsilon: the least share of ‖A‖² that a difference can tell
 POWER = 2  # power iterations of the randomised method
 
 
@@ -52,7 +51,7 @@ class SVD:
         error_fro: ‖A − U diag(s) Vt‖_F.
         error_spectral: ‖A − U diag(s) Vt‖₂, exact or estimated from below; None if not asked for.
         optimal_error_fro: the least any rank-r matrix can have; None where it is not known.
-        method: exact, randomized, arpack or product.
+        method: that was really used: exact, randomized, arpack or product.
         seed: of the test vectors.
         seconds: that it took.
     """
@@ -102,12 +101,10 @@ def svd(
     began = time.perf_counter()
     if method not in METHODS:
         raise unknown("SVD method", method, METHODS)
-    for name, value in (("oversample", oversample), ("power", power)):
-        if value < 0:
-            raise InputError(f"{name} must be at least 0; got {value}.")
-    check_seed(seed)
+    for name, value in (("oversample", oversample), ("power", power), ("seed", seed)):
+        check_natural(name, value)
     operand = prepare(matrix)
-    need = wanted(operand, rank, tolerance, energy)
+    need = wanted(operand.smaller, operand.shape, rank, tolerance, energy)
     if method == "auto":
         method = "exact" if is_exact(operand, need.rank or FIRST_BLOCK) else "randomized"
     if method == "exact":
@@ -116,16 +113,22 @@ def svd(
         found = _lanczos(operand, need, seed)
     else:
         found = _randomized(operand, need, oversample, power, seed)
-    left, total = _left(operand, found), operand.energy
-    kept = need.count(left, total)
-    return _truncated(operand, found, kept, method, seed, diagnose, began)
+    kept = need.rank or need.count(_left(operand, found), operand.energy)
+    return _truncated(operand, found, kept, seed, diagnose, began)
 
 
-def product_svd(left: object, right: object, rank: int | None = None) -> SVD:
+def product_svd(
+    left: object,
+    right: object,
+    rank: int | None = None,
+    *,
+    tolerance: float | None = None,
+    energy: float | None = None,
+) -> SVD:
     """Return the SVD of ``left @ right`` for (m, r) and (r, n) factors in O((m + n) r²).
 
     QR of both factors, then the SVD of the (r, r) middle; the m × n product is never formed.
-    At most min(m, r, n) values are returned.
+    At most min(m, r, n) values are returned; ``rank``, ``tolerance`` and ``energy`` as for ``svd``.
 
     Raises:
         InputError: inner sizes differ, rank out of range, unusable factors.
@@ -137,13 +140,15 @@ def product_svd(left: object, right: object, rank: int | None = None) -> SVD:
     Q_left, T_left = np.linalg.qr(B)
     Q_right, T_right = np.linalg.qr(A.T)
     U, s, Vt = linalg.svd(T_left @ T_right.T, full_matrices=False, check_finite=False)
-    found = signed(Q_left @ U, s, Vt @ Q_right.T, exact=True)
-    kept = len(s) if rank is None else check_rank(rank, len(s), (B.shape[0], A.shape[1]))
-    error = float(np.linalg.norm(s[kept:]))
+    found = signed(Q_left @ U, s, Vt @ Q_right.T, "product")
+    need = wanted(len(s), (B.shape[0], A.shape[1]), rank, tolerance, energy)
+    left_over = _tails(s)
+    kept = need.count(left_over, float(np.square(s, dtype=np.float64).sum()))
+    error = float(np.sqrt(left_over[kept - 1]))
     return SVD(
-        U=found.U[:, :kept],
-        s=s[:kept],
-        Vt=found.Vt[:kept],
+        U=owned(found.U[:, :kept]),
+        s=owned(s[:kept]),
+        Vt=owned(found.Vt[:kept]),
         error_fro=error,
         error_spectral=float(s[kept]) if kept < len(s) else 0.0,
         optimal_error_fro=error,
@@ -160,8 +165,8 @@ def optimal_error(matrix: object, rank: int, *, seed: int = 0) -> float:
         InputError: rank out of range, unusable matrix.
     """
     operand = prepare(matrix)
-    check_rank(rank, operand.smaller, operand.shape)
-    return svd(operand, rank, method=converged(operand, rank), seed=seed, diagnose=False).error_fro
+    method = converged(operand, rank)
+    return svd(operand, rank, method=method, seed=seed, diagnose=False).error_fro
 
 
 def converged(operand: Operand, rank: int) -> str:
@@ -170,19 +175,29 @@ def converged(operand: Operand, rank: int) -> str:
 
 
 def _lanczos(operand: Operand, need: Wanted, seed: int) -> Triplets:
-    """Return the wanted triplets; a rank that Lanczos cannot give is left to the exact SVD."""
+    """Return the wanted triplets; what Lanczos cannot give is left to the exact SVD.
+
+    The matrix is widened to float64, since Lanczos works on AᵗA and squares the rounding; an
+    operator works in its own dtype.
+    """
     rank = need.rank
     if rank is None:
         raise InputError("method 'arpack' needs a rank; a tolerance suits 'exact' or 'randomized'.")
-    if rank >= operand.smaller:
+    if rank >= operand.smaller or operand.energy == 0.0:
         return exact(operand)
+    inner: Any = operand.values
+    if operand.dtype != np.float64 and not isinstance(inner, LinearOperator):
+        inner = inner.astype(np.float64)
 
     def compute() -> Triplets:
-        start = gaussian(seed, operand.smaller, 1, operand.dtype)[:, 0]
-        found: Any = svds(operand.values, k=rank, v0=start, solver="arpack")
-        U, s, Vt = found
+        start = gaussian(seed, "Lanczos", operand.smaller, 1, np.dtype(np.float64))[:, 0]
+        try:
+            found: Any = svds(inner, k=rank, v0=start, solver="arpack")
+        except ArpackError:  # did not converge
+            return exact(operand)
+        U, s, Vt = (part.astype(operand.dtype) for part in found)
         order = np.argsort(-s, kind="stable")
-        return signed(U[:, order], s[order], Vt[order], exact=True)
+        return signed(U[:, order], s[order], Vt[order], "arpack")
 
     return operand.once(("arpack", rank, seed), compute)
 
@@ -191,53 +206,52 @@ def _randomized(operand: Operand, need: Wanted, oversample: int, power: int, see
     """Return triplets enough for what is wanted, from sketches that double until they are."""
     if need.rank is not None:
         return randomized(operand, need.rank + oversample, power, seed)
-    assert need.tolerance is not None
-    if need.tolerance < np.sqrt(CANCELLED * np.finfo(operand.dtype).eps):
-        return exact(operand)  # the error of a projection could not be told from rounding
     count = FIRST_BLOCK
-    while count <= max(LARGE_SHARE * operand.smaller, SMALL):
+    while count <= max(LARGE_SHARE * operand.smaller, min(SMALL, operand.smaller)):
         found = randomized(operand, count + oversample, power, seed)
-        if need.is_met(float(np.sqrt(_left(operand, found)[-1])), operand.energy):
+        if need.is_met(_error(operand, found, len(found.s)), operand.energy):
             return found
         count *= 2
     return exact(operand)
 
 
+def _tails(s: np.ndarray) -> np.ndarray:
+    """Return Σ_{j>k} s_j² for k = 1, 2, ..., without subtracting."""
+    return np.append(np.cumsum(np.square(s, dtype=np.float64)[:0:-1])[::-1], 0.0)
+
+
+def _error(operand: Operand, found: Triplets, kept: int) -> float:
+    """Return ‖A − U diag(s) Vᵗ‖_F of the first triplets."""
+    if len(found.s) == operand.smaller and found.method == "exact":
+        return float(np.linalg.norm(found.s[kept:].astype(np.float64)))
+    U, s, Vt = found.U[:, :kept], found.s[:kept], found.Vt[:kept]
+    captured = float(np.square(s, dtype=np.float64).sum())
+    return projection_error(operand, captured, lambda: (U * s, Vt))
+
+
 def _left(operand: Operand, found: Triplets) -> np.ndarray:
-    """Return the squared error of keeping 1, 2, ... triplets; it is exact where all are known."""
-    squares = np.square(found.s, dtype=np.float64)
-    if len(squares) == operand.smaller:
-        return np.append(np.cumsum(squares[:0:-1])[::-1], 0.0)
-    return np.maximum(operand.energy - np.cumsum(squares), 0.0)
+    """Return the squared error of keeping 1, 2, ... triplets."""
+    return _tails(found.s) + _error(operand, found, len(found.s)) ** 2
 
 
 def _truncated(
-    operand: Operand,
-    found: Triplets,
-    kept: int,
-    method: str,
-    seed: int,
-    diagnose: bool,
-    began: float,
+    operand: Operand, found: Triplets, kept: int, seed: int, diagnose: bool, began: float
 ) -> SVD:
-    U, s, Vt = found.U[:, :kept], found.s[:kept], found.Vt[:kept]
+    U, s, Vt = owned(found.U[:, :kept]), owned(found.s[:kept]), owned(found.Vt[:kept])
+    error = _error(operand, found, kept)
     spectral: float | None = None
-    if len(found.s) == operand.smaller and found.exact:
-        error = float(np.linalg.norm(found.s[kept:].astype(np.float64)))
+    if found.method == "exact":
         spectral = float(found.s[kept]) if kept < len(found.s) else 0.0
-    else:
-        captured = float(np.square(s, dtype=np.float64).sum())
-        error = projection_error(operand, captured, lambda: (U * s, Vt))
-        if diagnose:
-            spectral = spectral_error(operand, U * s, Vt, seed=seed)
+    elif diagnose:
+        spectral = spectral_error(operand, U * s, Vt, seed=seed)
     return SVD(
         U=U,
         s=s,
         Vt=Vt,
         error_fro=error,
         error_spectral=spectral,
-        optimal_error_fro=error if found.exact else None,
-        method=method,
+        optimal_error_fro=None if found.method == "randomized" else error,
+        method=found.method,
         seed=seed,
         seconds=time.perf_counter() - began,
     )

@@ -17,7 +17,8 @@ import numpy as np
 from scipy import linalg
 
 from continual.errors import InputError
-from continual.linalg.operand import prepare
+from continual.linalg.operand import owned, prepare
+from continual.linalg.ranges import wanted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +56,11 @@ class TensorTrain:
 
 
 def tensor_train(
-    tensor: np.ndarray, rank: int | None = None, *, tolerance: float | None = None
+    tensor: np.ndarray,
+    rank: int | None = None,
+    *,
+    tolerance: float | None = None,
+    energy: float | None = None,
 ) -> TensorTrain:
     """Return the tensor train of an array of at least two dimensions, float32 or float64.
 
@@ -63,20 +68,17 @@ def tensor_train(
         tensor: (n_1, ..., n_d).
         rank: no r_k above it; by default none is cut.
         tolerance: instead: ‖X − X̂‖_F ≤ tolerance · ‖X‖_F, spread evenly over the d − 1 cuts.
+        energy: instead: the same with tolerance √(1 − energy).
 
     Raises:
         InputError: an argument out of range, or a tensor that is empty or not finite.
     """
     began = time.perf_counter()
-    if tensor.ndim < 2:
-        raise InputError(f"a tensor train needs two dimensions or more; got {tensor.shape}.")
-    if rank is not None and tolerance is not None:
-        raise InputError("give a rank or a tolerance, not both.")
-    if rank is not None and (isinstance(rank, bool) or rank < 1):
-        raise InputError(f"the rank must be an integer of at least 1; got {rank!r}.")
-    if tolerance is not None and not 0.0 <= tolerance < 1.0:
-        raise InputError(f"the tolerance is relative to ‖X‖_F, in [0, 1); got {tolerance}.")
     sizes = tensor.shape
+    if len(sizes) < 2 or 0 in sizes:
+        raise InputError(f"a tensor train needs two dimensions or more, none empty; got {sizes}.")
+    need = wanted(max(tensor.size, rank or 1), sizes, rank, tolerance, energy)
+    rank, tolerance = (None, need.tolerance) if need.tolerance is not None else (need.rank, None)
     rest = prepare(tensor.reshape(sizes[0], -1), "tensor").dense()
     total = float(np.square(rest, dtype=np.float64).sum())
     allowed = 0.0 if tolerance is None else tolerance**2 * total / (len(sizes) - 1)
@@ -96,7 +98,7 @@ def tensor_train(
         ranks.append(kept)
     cores.append(rest.reshape(ranks[-1], sizes[-1], 1))
     return TensorTrain(
-        cores=tuple(cores),
+        cores=tuple(owned(core) for core in cores),
         ranks=tuple(ranks[1:]),
         error_fro=math.sqrt(squared),
         method="tt-svd",
@@ -111,6 +113,7 @@ def matrix_train(
     rank: int | None = None,
     *,
     tolerance: float | None = None,
+    energy: float | None = None,
 ) -> TensorTrain:
     """Return the tensor train of an (m, n) matrix over pairs of row and column digits.
 
@@ -120,6 +123,7 @@ def matrix_train(
         inputs: (j_1, ..., j_d) with product n.
         rank: see ``tensor_train``.
         tolerance: see ``tensor_train``.
+        energy: see ``tensor_train``.
 
     Raises:
         InputError: digits that do not multiply to the shape or differ in number; an argument of
@@ -141,7 +145,9 @@ def matrix_train(
     order = [axis for k in range(d) for axis in (k, d + k)]
     digits = operand.dense().reshape(*outputs, *inputs).transpose(order)
     pairs = [i * j for i, j in zip(outputs, inputs, strict=True)]
-    return tensor_train(np.ascontiguousarray(digits).reshape(pairs), rank, tolerance=tolerance)
+    return tensor_train(
+        np.ascontiguousarray(digits).reshape(pairs), rank, tolerance=tolerance, energy=energy
+    )
 
 
 def balanced_factors(size: int, count: int) -> tuple[int, ...]:

@@ -85,12 +85,12 @@ def _load(scenario: Scenario, config: RunConfig, options: Any, tell: Reporter) -
     """Load data and backbone and attach the method; nothing has been written yet."""
     data, versions, warnings = {}, {}, []
     for k, task in enumerate(scenario.tasks):
-        tell.step(f"loading {task.name}", k, len(scenario.tasks))
+        tell.step(f"{config.method}: loading {task.name}", k, len(scenario.tasks))
         loaded = task.load()
         data[task.name] = loaded.fingerprint
         versions |= loaded.versions
         warnings += loaded.warnings
-    tell.step(f"loading {config.backbone}", 0, 1)
+    tell.step(f"{config.method}: loading {config.backbone}", 0, 1)
     chosen = config.backbone_options
     backbone = load_backbone(
         config.backbone,

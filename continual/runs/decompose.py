@@ -1,9 +1,11 @@
 """Decompose the layers of a backbone or a checkpoint, tell how it gets on, keep the factors."""
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import save_file
 
 from continual.errors import InputError
@@ -79,8 +81,13 @@ def _save(found: list[Surveyed], out: Path) -> None:
     """Write all factors, whole or not at all."""
     tensors = {f"{one.layer}|{name}": f for one in found for name, f in one.factors.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.writing")
-    save_file({name: tensor.copy() for name, tensor in tensors.items()}, draft)
-    with draft.open("rb") as stream:
-        os.fsync(stream.fileno())
-    draft.replace(out)
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    os.close(handle)
+    draft = Path(name)
+    try:
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, draft)
+        with draft.open("rb") as stream:
+            os.fsync(stream.fileno())
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)

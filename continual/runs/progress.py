@@ -62,7 +62,7 @@ class LineReporter(Reporter):
 
 
 class BarReporter(Reporter):
-    """A progress bar on stderr with notes above it."""
+    """A progress bar on stderr for every run at work, with notes above them."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -85,22 +85,27 @@ class BarReporter(Reporter):
             console=self._console,
             transient=True,
         )
-        self._bar: Any = None
-        self._what = ""
+        self._bars: dict[str, Any] = {}  # by the run that a bar belongs to
+        self._what: dict[str, str] = {}
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
         self._console.print(text, highlight=False, markup=False)
 
     def step(self, what: str, done: int, total: int) -> None:
-        """Move the bar; a new ``what`` starts a new bar in the old one's place."""
-        if self._bar is None:
+        """Move a bar; a new ``what`` of the same run starts a new bar in the old one's place."""
+        run = what.partition(":")[0]
+        if not self._bars:
             self._progress.start()
-            self._bar = self._progress.add_task(what, total=total)
-        if what != self._what:
-            self._progress.reset(self._bar, description=what, total=total)
-            self._what = what
-        self._progress.update(self._bar, completed=done, total=total)
+        if run not in self._bars:
+            self._bars[run] = self._progress.add_task(what, total=total)
+        if what != self._what.get(run):
+            self._progress.reset(self._bars[run], description=what, total=total)
+            self._what[run] = what
+        self._progress.update(self._bars[run], completed=done, total=total)
+        if done == total:  # until there is more to say about this run
+            self._progress.remove_task(self._bars.pop(run))
+            self._what.pop(run)
 
     def close(self) -> None:
         """Remove the bar."""

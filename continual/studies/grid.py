@@ -72,18 +72,35 @@ def run_study(
     backbone: str | None = None,
     settings: Mapping[str, Any] | None = None,
     engine: str = "local",
+    jobs: int = 1,
     reporter: Reporter,
 ) -> list[RunRecord]:
     """Run every cell and return the records in the order of the grid.
 
     Every cell's settings are checked before the first one starts. ``method`` settings must fit
-    every method of the grid.
+    every method of the grid. With several jobs every run has fewer threads, and sums round
+    accordingly.
+
+    Args:
+        scenario: what every cell learns.
+        grid: methods and seeds.
+        out: the folder in which every cell gets a run directory.
+        backbone: as for ``run``.
+        settings: as for ``run``.
+        engine: local or ray.
+        jobs: runs at once on this machine.
+        reporter: is told how they get on.
 
     Raises:
         InputError: something given cannot be used; nothing was written.
     """
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
+    if jobs < 1 or (jobs > 1 and engine == "ray"):
+        raise InputError(
+            f"--jobs is how many runs go on at once here, at least 1; got {jobs}. Ray decides for "
+            "itself, so leave it out there."
+        )
     given = dict(settings or {})
     cells = [
         Cell(
@@ -102,6 +119,10 @@ def run_study(
         from continual.studies.on_ray import run_on_ray
 
         return run_on_ray(cells, reporter)
+    if jobs > 1 and len(cells) > 1:
+        from continual.studies.local import run_in_processes
+
+        return run_in_processes(cells, min(jobs, len(cells)), reporter)
     return run_here(cells, reporter)
 
 

@@ -46,8 +46,11 @@ def matrix_of(kind: str, m: int, n: int, seed: int) -> np.ndarray:
 
 
 @st.composite
-def matrices(draw: st.DrawFn, largest: int = 24) -> np.ndarray:
+def matrices(
+    draw: st.DrawFn, largest: int = 24, dtypes: tuple[type, ...] = (np.float64,)
+) -> np.ndarray:
     """Any of these kinds, shapes from 1 × 1, scales from 1e-10 to 1e15."""
     m, n = draw(st.integers(1, largest)), draw(st.integers(1, largest))
     scale = 10.0 ** draw(st.integers(-10, 15))
-    return scale * matrix_of(draw(st.sampled_from(KINDS)), m, n, draw(st.integers(0, 2**32 - 1)))
+    matrix = matrix_of(draw(st.sampled_from(KINDS)), m, n, draw(st.integers(0, 2**32 - 1)))
+    return (scale * matrix).astype(draw(st.sampled_from(dtypes)))

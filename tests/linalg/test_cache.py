@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import fields
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 
 from continual.errors import InputError
-from continual.linalg import Cache, content_hash, cur, interpolative, pivoted_qr, svd
+from continual.linalg import Cache, content_hash, cur, interpolative, pivoted_qr, select, svd
 from continual.linalg.cache import key_of
 
 MATRIX = np.random.default_rng(0).normal(size=(9, 7))
@@ -42,8 +43,10 @@ def test_the_key_is_content_not_container():
     assert len({content_hash(matrix) for matrix in same}) == 1
     hashes = {content_hash(matrix) for matrix in (MATRIX, MATRIX * 2, *other[2:], other[0])}
     assert len(hashes) == 5
-    assert key_of("svd", MATRIX, {"rank": 2}) != key_of("svd", MATRIX, {"rank": 3})
-    assert key_of("svd", MATRIX, {}) != key_of("cur", MATRIX, {})
+    assert key_of(svd, MATRIX, {"rank": 2}) != key_of(svd, MATRIX, {"rank": 3})
+    assert key_of(svd, MATRIX, {}) != key_of(cur, MATRIX, {})
+    same_call = {"rank": np.int64(2), "seed": 0, "diagnose": True}
+    assert key_of(svd, MATRIX, {"rank": 2}) == key_of(svd, MATRIX, same_call)
 
 
 def test_the_folder_stays_within_its_bound(tmp_path):
@@ -87,6 +90,28 @@ def test_a_damaged_file_is_reported_and_computed_again(tmp_path, damage):
     np.testing.assert_array_equal(cache.call(svd, MATRIX, rank=3).U, first.U)
 
 
+def test_a_folder_that_cannot_be_written_costs_no_result(tmp_path):
+    """It is reported."""
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.warns(UserWarning, match="could not be kept"):
+        found = Cache(tmp_path / "file").call(svd, MATRIX, rank=3)
+
+    np.testing.assert_array_equal(found.U, svd(MATRIX, 3).U)
+
+
+def test_drafts_of_processes_that_died_are_swept(tmp_path):
+    """After an hour; a young one may belong to somebody."""
+    for name, age in (("old.new", 5000), ("young.new", 5)):
+        (tmp_path / name).write_text("half")
+        then = time.time() - age
+        os.utime(tmp_path / name, (then, then))
+
+    Cache(tmp_path).call(svd, MATRIX, rank=1)
+
+    assert {path.name for path in tmp_path.glob("*.new")} == {"young.new"}
+
+
 def test_processes_share_a_folder(tmp_path):
     """Several at once leave one good file and no drafts."""
     code = (
@@ -110,6 +135,8 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
     """An operator has no content, a limit of nothing no use."""
     with pytest.raises(InputError, match="no content to hash"):
         Cache(tmp_path).call(svd, aslinearoperator(MATRIX), rank=1)
+    with pytest.raises(InputError, match="returns a frozen dataclass"):
+        Cache(tmp_path).call(select, MATRIX, k=1, axis=0)
     with pytest.raises(InputError, match="at least 1 byte"):
         Cache(tmp_path, limit=0)
 

@@ -1,5 +1,7 @@
 """CUR, interpolative decompositions and pivoted QR against their definitions and scipy's."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -18,6 +20,8 @@ from continual.linalg import (
     optimal_error,
     pivoted_qr,
     prepare,
+    published,
+    ranked,
     svd,
 )
 from tests.linalg.spectra import matrices, matrix_of, with_spectrum
@@ -87,6 +91,78 @@ def test_the_error_told_is_the_error_made_and_never_below_the_optimum(core, matr
 
     assert found.error_fro >= optimum * (1 - 1e-9) - 1e-12 * norm
     np.testing.assert_allclose(found.error_fro, made, rtol=1e-2, atol=1e-13 * norm)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.7])
+def test_a_larger_rank_is_never_spoiled_by_its_own_core(dtype, ratio):
+    """Within 5 percent of the best in the span of the choice, but for √ε; no worse with rank."""
+    matrix = with_spectrum(80, 60, ratio ** np.arange(60.0), 0).astype(dtype)
+    wide = matrix.astype(float)
+    floor = np.linalg.norm(wide) * (1e-6 if dtype == np.float32 else 1e-7)
+    errors = []
+    for rank in (4, 8, 12, 16, 30, 60):
+        found = cur(matrix, rank)
+        Q_c = np.linalg.qr(wide[:, found.columns])[0]
+        Q_r = np.linalg.qr(wide[found.rows].T)[0]
+        best = np.linalg.norm(wide - Q_c @ (Q_c.T @ wide @ Q_r) @ Q_r.T)
+        made = np.linalg.norm(wide - found.C.astype(float) @ found.U @ found.R.astype(float))
+        errors.append(made)
+
+        assert made <= 1.05 * best + floor
+        assert found.error_fro == pytest.approx(made, rel=0.05, abs=floor)
+    assert all(later <= earlier + floor for earlier, later in itertools.pairwise(errors))
+
+
+def test_a_tolerance_that_no_core_can_meet_is_warned_about():
+    """And the best there is is returned."""
+    matrix = with_spectrum(40, 30, 0.1 ** np.arange(30.0), 0)
+
+    with pytest.warns(UserWarning, match="more than the tolerance 1e-14"):
+        found = cur(matrix, tolerance=1e-14)
+
+    assert found.error_fro < 1e-6 * np.linalg.norm(matrix)
+
+
+def test_a_cross_core_has_no_bound():
+    """The theorems speak of the optimal one; the etas are those of the choice."""
+    found = cur(RNG.normal(size=(20, 20)), 4, policy="deim", core="cross")
+
+    assert found.bound_fro is None
+    assert found.bound_spectral is None
+    assert found.eta_columns >= 1.0
+
+
+def test_leverage_draws_columns_and_rows_independently():
+    """Of a symmetric matrix too, whose scores are the same on both sides."""
+    half = RNG.normal(size=(60, 60))
+    found = [cur(half + half.T, 3, policy="leverage", seed=seed) for seed in range(20)]
+
+    assert sum(one.columns[0] == one.rows[0] for one in found) <= 4
+
+
+def test_the_published_draw_takes_both_sides_from_one_stream():
+    """As the paper's code does."""
+    matrix = RNG.normal(size=(50, 40))
+    columns, rows = published(matrix, 5, 5, seed=7)
+
+    found = cur(matrix, 5, policy="inverse_norm_published", seed=7)
+
+    assert found.columns.tolist() == columns.tolist()
+    assert found.rows.tolist() == rows.tolist()
+
+
+@pytest.mark.parametrize("policy", ["sketch_lupp", "sketch_qrcp", "deim", "qdeim", "maxvol"])
+def test_beyond_the_rank_of_a_matrix_the_strongest_fill_up(policy):
+    """So that rounding decides nothing: scaled, sparse or in float32, the choice is the same."""
+    matrix = low_rank(60, 50, 2)
+    chosen = ranked(matrix, 8, axis=1, policy=policy).tolist()
+
+    for same in (4.0 * matrix, sparse.csr_array(matrix), matrix.astype(np.float32)):
+        assert ranked(same, 8, axis=1, policy=policy).tolist() == chosen
+    energy = np.square(matrix).sum(axis=0)
+    strongest = [j for j in np.argsort(-energy) if j not in chosen[:2]]
+    assert chosen[2:] == strongest[:6]
 
 
 @pytest.mark.parametrize("policy", SPANNING)
@@ -304,6 +380,7 @@ def test_a_prepared_matrix_serves_every_decomposition():
         (lambda: cur(np.eye(3), 2, policy="lupp"), "sketch_lupp"),
         (lambda: cur(np.eye(3), 2, tolerance=0.1), "not both"),
         (lambda: cur(np.eye(3), 2, seed=-2), "seed must be at least 0"),
+        (lambda: cur(np.eye(3), tolerance=0.5, rows=2), "rows goes with a rank"),
         (lambda: interpolative(np.eye(3), 0), "between 1 and 3"),
         (lambda: pivoted_qr(np.full((2, 2), np.nan), 1), "must be finite"),
     ],

@@ -9,6 +9,7 @@ from scipy.stats import ortho_group
 
 from continual.errors import InputError
 from continual.linalg import (
+    core_norm,
     effective_rank,
     gram_norm,
     intruders,
@@ -86,6 +87,24 @@ def test_the_spectral_norm_of_a_large_matrix_is_estimated_from_below():
     assert 0.95 <= spectral_norm(matrix) <= 1.0 + 1e-9
     assert stable_rank(matrix) == pytest.approx(np.square(np.linalg.norm(matrix)), rel=1e-2)
     assert stable_rank(np.zeros((3, 4))) == 0.0
+
+
+def test_the_norm_of_a_core_update_needs_gram_matrices_only():
+    """O(r³), however large the weight."""
+    rng = np.random.default_rng(2)
+    C, U, R = rng.normal(size=(50, 4)), rng.normal(size=(4, 3)), rng.normal(size=(3, 40))
+
+    assert core_norm(U, C.T @ C, R @ R.T) == pytest.approx(np.linalg.norm(C @ U @ R))
+    with pytest.raises(InputError, match=r"got \(3, 3\) and \(4, 4\)"):
+        core_norm(U, R @ R.T, C.T @ C)
+
+
+def test_rounding_of_float32_spans_no_direction():
+    """A product of rank two has two angles, in whatever dtype it is stored."""
+    rng = np.random.default_rng(3)
+    product = (rng.normal(size=(100, 2)) @ rng.normal(size=(2, 4))).astype(np.float32)
+
+    assert principal_angles(product, rng.normal(size=(100, 5))).shape == (2,)
 
 
 def test_a_planted_direction_is_an_intruder():

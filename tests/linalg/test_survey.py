@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_the_matrices_of_all_shards_are_found_by_name(checkpoint):
     """Only floating-point ones of two rows and columns or more."""
     assert [layer.name for layer in layers_of(checkpoint)] == ["a.weight", "b.weight", "c.weight"]
     assert [layer.shape for layer in layers_of(checkpoint, "^[bc]")] == [(12, 8), (6, 9)]
-    assert layers_of(checkpoint, "c")[0].read().dtype == np.float32
+    assert layers_of(checkpoint, "c")[0].operand().dtype == np.float32
 
 
 @pytest.mark.parametrize("kind", ["cur", "svd"])
@@ -54,7 +55,7 @@ def test_a_layer_is_decomposed_as_it_would_be_alone(checkpoint, kind):
     many = survey(layers, kind=kind, rank=3, seed=5, workers=3)
 
     for layer, alone, among in zip(layers, one, many, strict=True):
-        matrix = layer.read()
+        matrix = layer.operand().dense()
         seed = seed_of_layer(5, layer.name)
         direct = cur(matrix, 3, seed=seed) if kind == "cur" else svd(matrix, 3, seed=seed)
 
@@ -69,7 +70,7 @@ def test_a_layer_is_decomposed_as_it_would_be_alone(checkpoint, kind):
 def test_matrices_in_memory_are_layers_too(checkpoint):
     """With the same seeds, so with the same factors."""
     layers = layers_of(checkpoint)
-    weights = {layer.name: torch.tensor(layer.read()) for layer in layers}
+    weights = {layer.name: torch.tensor(layer.operand().dense()) for layer in layers}
 
     on_disk, in_memory = (survey(some, kind="cur", rank=3) for some in (layers, held(weights)))
 
@@ -93,6 +94,37 @@ def test_workers_have_one_blas_thread_each(checkpoint):
     assert [pool["num_threads"] for pool in threadpool_info()] == before
 
 
+def test_surveys_at_once_leave_the_thread_limit_as_it_was(checkpoint):
+    """They take turns, since the limit belongs to the process."""
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    seen: list[set[int]] = []
+
+    def done(_):
+        seen.append({p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"})
+
+    layers = layers_of(checkpoint)
+    threads = [
+        threading.Thread(
+            target=survey, args=(layers,), kwargs={"kind": "svd", "rank": 2, "done": done}
+        )
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert seen == [{1}] * 9
+    assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
+def test_a_layer_of_zeros_is_a_layer():
+    """Also a large one, for which Lanczos has no answer."""
+    (found,) = survey(held({"zero": np.zeros((600, 560))}), kind="cur", rank=3)
+
+    assert found.error_fro == found.optimal_error_fro == found.stable_rank == 0.0
+
+
 def test_a_cache_gives_the_same_answer(checkpoint, tmp_path):
     """Computed once."""
     layers, cache = layers_of(checkpoint), Cache(tmp_path / "cache")
@@ -106,21 +138,26 @@ import resource, sys
 from pathlib import Path
 from continual.linalg import layers_of, survey
 layers = layers_of(Path(sys.argv[1]))
-survey(layers[:1], kind="cur", rank=4, workers=1)
+kind = sys.argv[2]
+survey(layers[:1], kind=kind, rank=4, workers=1)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-survey(layers, kind="cur", rank=4, workers=1)
+survey(layers, kind=kind, rank=4, workers=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-def test_a_checkpoint_is_never_in_memory_as_a_whole(tmp_path):
+@pytest.mark.parametrize("kind", ["cur", "svd"])
+def test_a_checkpoint_is_never_in_memory_as_a_whole(tmp_path, kind):
     """Forty layers of 4 MiB grow the process by less than a quarter of the file."""
     random = torch.Generator().manual_seed(0)
-    tensors = {f"{i:02d}": torch.randn(1024, 1024, generator=random) for i in range(40)}
+    tensors = {f"{i:02d}": torch.randn(256, 4096, generator=random) for i in range(40)}
     save_file(tensors, tmp_path / "model.safetensors")
 
     done = subprocess.run(
-        [sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", LARGE, str(tmp_path), kind],
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
     assert int(done.stdout) < 40 * 1024  # KiB; the file has 160 MiB
@@ -132,6 +169,9 @@ def test_a_checkpoint_is_never_in_memory_as_a_whole(tmp_path):
         ({"kind": "qr", "rank": 2}, "unknown kind of decomposition 'qr'"),
         ({"kind": "cur", "rank": 7}, r"fit every layer; 'c.weight' is \(6, 9\); got 7"),
         ({"kind": "cur", "rank": 0}, "at least 1"),
+        ({"kind": "cur", "rank": 2, "policy": "lupp"}, "sketch_lupp"),
+        ({"kind": "svd", "rank": 2, "method": "lapack"}, "unknown SVD method"),
+        ({"kind": "cur", "rank": 2, "seed": -1}, "seed must be at least 0"),
         ({"kind": "cur", "rank": 2, "workers": 0}, "at least 1; got 0"),
     ],
 )
@@ -142,6 +182,8 @@ def test_unusable_requests_are_refused_before_any_work(checkpoint, options, mess
         survey(layers_of(checkpoint), done=done.append, **options)
 
     assert not done
+    with pytest.raises(InputError, match="no layer"):
+        survey([], kind="cur", rank=1)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,13 @@ def test_a_tolerance_is_met(tolerance):
     assert np.linalg.norm(tensor - found.dense()) <= tolerance * np.linalg.norm(tensor) + 1e-12
 
 
+def test_energy_is_another_word_for_tolerance():
+    """0.99 of the energy is an error of 0.1."""
+    tensor = with_spectrum(24, 20, 0.6 ** np.arange(20.0), 1).reshape(4, 6, 5, 4)
+
+    assert tensor_train(tensor, energy=0.99).ranks == tensor_train(tensor, tolerance=0.1).ranks
+
+
 def test_a_matrix_is_paired_digit_by_digit():
     """DoTA's form: W[(i_1 i_2), (j_1 j_2)] = G_1[i_1 j_1] G_2[i_2 j_2]; Kronecker has rank one."""
     first, second = RNG.normal(size=(3, 2)), RNG.normal(size=(4, 5))
@@ -90,7 +97,9 @@ def test_balanced_factors_multiply_to_the_size(size, count):
     ("call", "message"),
     [
         (lambda: tensor_train(np.ones(3)), "two dimensions or more"),
-        (lambda: tensor_train(np.ones((2, 2)), 0), "at least 1"),
+        (lambda: tensor_train(np.ones((2, 2)), 0), "between 1 and"),
+        (lambda: tensor_train(np.ones((2, 2)), True), "must be an integer"),
+        (lambda: tensor_train(np.ones((2, 0))), "none empty"),
         (lambda: tensor_train(np.ones((2, 2)), 1, tolerance=0.1), "not both"),
         (lambda: tensor_train(np.ones((2, 2)), tolerance=1.0), r"in \[0, 1\)"),
         (lambda: tensor_train(np.full((2, 2), np.inf)), "tensor must be finite"),

@@ -59,7 +59,7 @@ def test_factors_are_written_and_multiply_to_the_layer(tmp_path):
     from continual.backbone import EMBEDDED
 
     (layer,) = layers_of(EMBEDDED["tiny-lm"], "layers.1.self_attn.q")
-    W = layer.read()
+    W = layer.operand().dense()
 
     np.testing.assert_allclose(np.linalg.norm(W - C @ U @ R), found.error_fro, rtol=1e-4)
     np.testing.assert_array_equal(W[:, tensors[f"{found.layer}|columns"]], C)

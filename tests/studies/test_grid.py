@@ -1,10 +1,12 @@
 """Grids of runs."""
 
+import numpy as np
 import pytest
 
 from continual.errors import InputError
 from continual.runs.progress import SilentReporter
 from continual.studies import Grid, run_study
+from tests.runs.test_run import digits
 from tests.sequences import QUICK, small_scenario
 
 
@@ -22,6 +24,65 @@ def test_a_study_runs_every_cell_once_and_continues(tmp_path):
     assert [(r.method, r.seed) for r in records] == grid.cells()
     assert [r.path for r in again] == [r.path for r in records]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == stamps
+
+
+def test_runs_at_once_leave_what_runs_in_turn_leave(tmp_path):
+    """In the order of the grid, and what they say is heard."""
+    heard = []
+
+    class Listening(SilentReporter):
+        def note(self, text):
+            heard.append(text)
+
+        def step(self, what, done, total):
+            heard.append(what)
+
+    grid = Grid.parse("frozen,lora,head-only", "0")
+    found = {}
+    for jobs in (1, 2):
+        found[jobs] = run_study(
+            digits(),
+            grid,
+            out=tmp_path / str(jobs),
+            settings=QUICK,
+            jobs=jobs,
+            reporter=Listening(),
+        )
+
+    for alone, among in zip(found[1], found[2], strict=True):
+        assert (among.method, among.complete) == (alone.method, True)
+        np.testing.assert_allclose(among.matrix(), alone.matrix(), atol=0.1)
+    assert any("learning" in text for text in heard)
+
+
+def test_what_goes_wrong_in_a_process_is_told_here(tmp_path):
+    """As the error that it is; what was finished stays."""
+    (tmp_path / "frozen-seed0").mkdir()
+    (tmp_path / "frozen-seed0" / "notes").write_text("precious")
+
+    with pytest.raises(InputError, match="is not empty and is no run directory"):
+        run_study(
+            small_scenario(1),
+            Grid.parse("frozen,lora", "0"),
+            out=tmp_path,
+            settings=QUICK,
+            jobs=2,
+            reporter=SilentReporter(),
+        )
+
+
+@pytest.mark.parametrize(("jobs", "engine"), [(0, "local"), (2, "ray")])
+def test_impossible_numbers_of_jobs_are_refused(tmp_path, jobs, engine):
+    """With what the option means."""
+    with pytest.raises(InputError, match="how many runs go on at once"):
+        run_study(
+            small_scenario(1),
+            Grid.parse("frozen", "0"),
+            out=tmp_path,
+            engine=engine,
+            jobs=jobs,
+            reporter=SilentReporter(),
+        )
 
 
 def test_a_wrong_cell_stops_the_study_before_it_starts(tmp_path):
