@@ -1,4 +1,4 @@
-"""Pretrain tiny-lm: a small Llama on CPython's own text, on a CPU, in about an hour.
+"""Pretrain tiny-lm: a small Llama on CPython's own text, on a CPU, in 84 minutes.
 
     python analysis/tiny-lm/pretrain.py --work DIR --out continual/backbone/embedded/tiny-lm
 

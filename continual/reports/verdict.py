@@ -23,7 +23,7 @@ def verdicts(group: Group, found: Estimates) -> tuple[str, ...]:
 
 def warnings(group: Group) -> tuple[str, ...]:
     """Return everything that weakens the comparison, in words; empty where nothing does."""
-    found = [_missing_controls(group), *map(_few_seeds, group.methods)]
+    found = [_missing_controls(group), *_few_seeds(group)]
     found += [_repeated_seeds(runs) for runs in group.methods]
     found += [_learned_nothing(runs) for runs in group.methods]
     found += [_unfinished(group), _no_majority(group), _other_data(group)]
@@ -108,15 +108,18 @@ def _missing_controls(group: Group) -> str:
     )
 
 
-def _few_seeds(runs: MethodRuns) -> str:
-    seeds = len({record.seed for record in runs.records})
-    if seeds >= LEAST_SEEDS:
-        return ""
-    ran = "only one seed" if seeds == 1 else f"only {seeds} seeds"
-    return (
-        f"{runs.label} ran with {ran}: its differences from the others may be chance, and no "
-        f"interval is given. Run at least {LEAST_SEEDS}."
-    )
+def _few_seeds(group: Group) -> list[str]:
+    """Return one sentence for all methods with equally few seeds."""
+    few: dict[int, list[str]] = {}
+    for runs in group.methods:
+        few.setdefault(len({record.seed for record in runs.records}), []).append(runs.label)
+    return [
+        f"{', '.join(labels)} ran with only {'one seed' if seeds == 1 else f'{seeds} seeds'}: "
+        "differences may be chance, and no interval is given. Run at least "
+        f"{LEAST_SEEDS}."
+        for seeds, labels in sorted(few.items())
+        if seeds < LEAST_SEEDS
+    ]
 
 
 def _repeated_seeds(runs: MethodRuns) -> str:
