@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 quickstart: $(VENV)/.installed  ## three methods and two controls on a real task sequence, and a report
 	$(BIN)/continual study pydocs --methods frozen,lora,curlora,nlora,slora --jobs 2 --out runs/quickstart
 
-test: $(VENV)/.installed-dev  ## the fast suite
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+test: $(VENV)/.installed-dev  ## the fast suite; two workers of one thread each, not two of two
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.installed-dev  ## the slow suite
 	$(BIN)/python -m pytest -m slow
