@@ -39,6 +39,7 @@ class Operand:
             InputError: not two-dimensional, empty, not real numbers, or holding NaN or infinity.
         """
         self.name = name
+        self.known: dict[Hashable, Any] = {}
         self.values = _read(matrix, name)
         self.dtype = _working_dtype(self.values.dtype, name)
         self.shape: tuple[int, int] = _checked_shape(self.values.shape, name)
@@ -46,7 +47,6 @@ class Operand:
             self.values = self.values.astype(self.dtype, copy=False)
             stored = self.values.data if sparse.issparse(self.values) else self.values
             self._refuse_unusable(np.asarray(stored))
-        self.known: dict[Hashable, Any] = {}
 
     @property
     def smaller(self) -> int:
@@ -103,7 +103,7 @@ class Operand:
     @property
     def energy(self) -> float:
         """‖A‖²_F, in float64."""
-        return float(self.energies(1).sum())
+        return self.once("energy", self._energy)
 
     def _dense(self) -> np.ndarray:
         if isinstance(self.values, LinearOperator):
@@ -122,6 +122,13 @@ class Operand:
             else:
                 total += np.einsum("ij,ij->j", wide, wide)
         return total
+
+    def _energy(self) -> float:
+        if sparse.issparse(self.values):
+            return float(self._energies(1).sum())
+        wide = (rows.astype(np.float64, copy=False).ravel() for _, rows in self.blocks())
+        with np.errstate(over="ignore", invalid="ignore"):  # such numbers are refused by name
+            return float(sum(np.dot(flat, flat) for flat in wide))
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield A by blocks of rows, each with its place; dense ones are views.
@@ -159,8 +166,11 @@ class Operand:
         return largest
 
     def _refuse_unusable(self, values: np.ndarray) -> None:
-        largest = self._largest(values)
+        """Look at the norm, which is needed anyway, and only where that is odd at the numbers."""
         low, high = RANGES[self.dtype]
+        if low * np.sqrt(values.size) < np.sqrt(self.energy) < high:
+            return
+        largest = self._largest(values)
         if largest > high or 0.0 < largest < low:
             raise InputError(
                 f"the largest number of {self.name} is {largest:g}; in {self.dtype} it must be "

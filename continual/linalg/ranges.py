@@ -151,6 +151,19 @@ def orthonormal(X: np.ndarray) -> np.ndarray:
     return thin_qr(X)[0]
 
 
+def well_spread(X: np.ndarray) -> np.ndarray:
+    """Return another basis of the columns of a tall matrix, of which none is nearly the others.
+
+    Cholesky-QR: orthonormal where X is well conditioned, and cheap because it is matrix products;
+    a power iteration needs no more. Where the Gram matrix is not positive, a true QR.
+    """
+    try:
+        triangle = linalg.cholesky(X.T @ X, check_finite=False)
+    except linalg.LinAlgError:
+        return orthonormal(X)
+    return linalg.solve_triangular(triangle, X.T, trans=1, check_finite=False).T
+
+
 def independent(X: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return orthonormal Q, triangle T and the kept columns, with X[:, kept] = Q T, in float64.
 
@@ -173,7 +186,7 @@ def sketch(operand: Operand, size: int, power: int, seed: int) -> np.ndarray:
             Y = gaussian(seed, "sketch of columns", operand.shape[0], size, operand.dtype)
         else:
             before = sketch(operand, size, power - 1, seed)
-            Y = orthonormal(operand.times(orthonormal(before.T)))
+            Y = orthonormal(operand.times(well_spread(before.T)))
         return np.ascontiguousarray(operand.transposed_times(Y).T)
 
     return operand.once(("sketch", size, power, seed), compute)
