@@ -67,8 +67,8 @@ class Adapter(nn.Module, ABC):
     ) -> Float[Tensor, "*batch m"]:
         """Return y + (x Aᵗ) Bᵗ from ``factors``, or ``forward`` where there are none; no gradient.
 
-        Equal to ``forward`` up to rounding, and equal bit for bit to what plain PEFT computes from
-        the exported factors: so what is evaluated is what is served.
+        Equal to ``forward`` up to rounding, by the operations that plain PEFT makes with the
+        exported factors, in their order: so what is evaluated is what is served.
         """
         factors = self.factors()
         if factors is None:

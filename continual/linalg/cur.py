@@ -24,6 +24,7 @@ from scipy import linalg
 
 from continual.errors import InputError, unknown
 from continual.linalg import pivots
+from continual.linalg.cores import condition, inner_product, inverse_norm, truncated_inverse
 from continual.linalg.operand import Operand, owned, prepare
 from continual.linalg.ranges import (
     FIRST_BLOCK,
@@ -52,7 +53,7 @@ class CUR:
         U: (k, l), the core, in float64 whatever the dtype of C and R: it is small and may be large
             in size.
         R: (l, n) = A[rows, :].
-        columns: (k,) int64, in the order of choice; the first j of them are the choice of rank j.
+        columns: (k,) int64, in the order of choice.
         rows: (l,) int64, likewise.
         error_fro: ‖A − C U R‖_F.
         error_spectral: ‖A − C U R‖₂, estimated from below; None if not asked for.
@@ -211,15 +212,15 @@ def _factored(
     C, R = operand.columns(columns), operand.rows(rows)
     Q_c, T_c, kept_c = independent(C, DEPENDENT)
     Q_r, T_r, kept_r = independent(R.T, DEPENDENT)
-    condition_c, condition_r = _condition(T_c, len(columns)), _condition(T_r, len(rows))
+    condition_c, condition_r = condition(T_c, len(columns)), condition(T_r, len(rows))
     norm, eps = np.sqrt(operand.energy), float(np.finfo(operand.dtype).eps)
     U = np.zeros((len(columns), len(rows)))
     if core == "cross":
-        U[:] = _truncated_inverse(C[rows].astype(np.float64), eps * max(operand.shape))
+        U[:] = truncated_inverse(C[rows].astype(np.float64), eps * max(operand.shape))
         error = residual_norm(operand, C @ U, R)
     else:
-        conditions = _condition(T_c, len(T_c)) * _condition(T_r, len(T_r))
-        inner = _inner(operand, Q_c, Q_r, wide=eps * conditions > ROUNDED)
+        conditions = condition(T_c, len(T_c)) * condition(T_r, len(T_r))
+        inner = inner_product(operand, Q_c, Q_r, wide=eps * conditions > ROUNDED)
         half = linalg.solve_triangular(T_c, inner, check_finite=False)
         U[np.ix_(kept_c, kept_r)] = linalg.solve_triangular(T_r, half.T, check_finite=False).T
         captured = float(np.square(inner).sum())
@@ -247,21 +248,11 @@ def _factored(
     )
 
 
-def _inner(operand: Operand, Q_c: np.ndarray, Q_r: np.ndarray, *, wide: bool) -> np.ndarray:
-    """Return Q_cᵗ A Q_r in float64; ``wide`` multiplies in float64 too, block by block."""
-    if not wide or operand.dtype == np.float64:
-        return operand.transposed_times(Q_c).T.astype(np.float64) @ Q_r
-    total = np.zeros((Q_c.shape[1], Q_r.shape[1]))
-    for place, rows in operand.blocks():
-        total += Q_c[place].T @ (rows.astype(np.float64) @ Q_r)
-    return total
-
-
 def _bounded(operand: Operand, found: CUR, vectors: Triplets, *, optimal: bool) -> CUR:
     """Add what the singular vectors tell about the choice."""
     k = len(found.columns)
     U, s, Vt = vectors.U[:, :k], vectors.s[:k], vectors.Vt[:k]
-    eta_columns, eta_rows = _inverse_norm(Vt[:, found.columns]), _inverse_norm(U[found.rows])
+    eta_columns, eta_rows = inverse_norm(Vt[:, found.columns]), inverse_norm(U[found.rows])
     exact = vectors.method == "exact"
     following: float | None = None
     if exact:
@@ -279,23 +270,3 @@ def _bounded(operand: Operand, found: CUR, vectors: Triplets, *, optimal: bool) 
         bound_fro=etas * rest if optimal else None,
         bound_spectral=etas * following if optimal and following is not None else None,
     )
-
-
-def _condition(triangle: np.ndarray, count: int) -> float:
-    """Return cond₂ of ``count`` columns whose independent ones have this triangle."""
-    if len(triangle) < count or count == 0:
-        return float("inf") if count else 1.0
-    s = linalg.svdvals(triangle.astype(np.float64), check_finite=False)
-    return float(s[0] / s[-1])
-
-
-def _inverse_norm(square: np.ndarray) -> float:
-    smallest = float(linalg.svdvals(square.astype(np.float64), check_finite=False)[-1])
-    return 1.0 / smallest if smallest > 0.0 else float("inf")
-
-
-def _truncated_inverse(crossing: np.ndarray, share: float) -> np.ndarray:
-    """Return (k, l) from A[I, J] (l, k), singular values below a share of the largest cut."""
-    U, s, Vt = linalg.svd(crossing, full_matrices=False, check_finite=False)
-    kept = s > share * s[0]
-    return (Vt[kept].T / s[kept]) @ U[:, kept].T
