@@ -27,13 +27,13 @@ from continual.linalg import pivots
 from continual.linalg.cores import condition, inner_product, inverse_norm, truncated_inverse
 from continual.linalg.operand import Operand, owned, prepare
 from continual.linalg.ranges import (
-    FIRST_BLOCK,
     Triplets,
     Wanted,
     check_natural,
     check_rank,
     independent,
     leading,
+    shortest,
     wanted,
 )
 from continual.linalg.residuals import projection_error, residual_norm, spectral_error
@@ -179,30 +179,19 @@ def _of_rank(operand: Operand, columns: int, rows: int, policy: str, core: str, 
 
 
 def _to_tolerance(operand: Operand, need: Wanted, policy: str, core: str, seed: int) -> CUR:
-    """Double the choice until it is good enough, then take its shortest prefix that is."""
-    total, unmet, count = operand.energy, 0, min(FIRST_BLOCK, operand.smaller)
-    while True:
-        chosen = choose(operand, count, count, policy, seed)
-        found = _factored(operand, *chosen, core, f"{policy}, {core} core", seed)
-        if need.is_met(found.error_fro, total):
-            break
-        if count == operand.smaller:
-            reached = found.error_fro / np.sqrt(total)
-            warnings.warn(
-                f"all {count} columns and rows leave an error of {reached:.2g} ‖A‖_F, more than "
-                f"the tolerance {need.tolerance:.2g}; svd can do better.",
-                stacklevel=3,
-            )
-            return found
-        unmet, count = count, min(2 * count, operand.smaller)
-    while count - unmet > 1:
-        middle = (unmet + count) // 2
-        columns, rows = chosen[0][:middle], chosen[1][:middle]
-        shorter = _factored(operand, columns, rows, core, found.method, seed)
-        if need.is_met(shorter.error_fro, total):
-            found, count = shorter, middle
-        else:
-            unmet = middle
+    found = shortest(
+        operand.smaller,
+        lambda count: choose(operand, count, count, policy, seed),
+        lambda chosen: _factored(operand, *chosen, core, f"{policy}, {core} core", seed),
+        lambda cur: need.is_met(cur.error_fro, operand.energy),
+    )
+    if not need.is_met(found.error_fro, operand.energy):
+        reached = found.error_fro / np.sqrt(operand.energy)
+        warnings.warn(
+            f"all {len(found.columns)} columns and rows leave an error of {reached:.2g} ‖A‖_F, "
+            f"more than the tolerance {need.tolerance:.2g}; svd can do better.",
+            stacklevel=3,
+        )
     return found
 
 

@@ -10,14 +10,14 @@ take the triangular solve of a pivoted QR instead; for the same J, least squares
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg
 
 from continual.linalg import pivots
 from continual.linalg.operand import Operand, owned, prepare
-from continual.linalg.ranges import FIRST_BLOCK, Wanted, check_natural, independent, wanted
+from continual.linalg.ranges import Wanted, check_natural, independent, shortest, wanted
 from continual.linalg.residuals import projection_error, residual_norm, spectral_error
 from continual.linalg.select import filled, ranked
 
@@ -72,6 +72,15 @@ class PivotedQR:
     seconds: float
 
 
+class Solved(NamedTuple):
+    """A column ID: columns (k,), C = A[:, columns] (m, k), T (k, n) and ‖A − C T‖_F."""
+
+    columns: np.ndarray
+    C: np.ndarray
+    T: np.ndarray
+    error: float
+
+
 def interpolative(
     matrix: object,
     rank: int | None = None,
@@ -102,8 +111,7 @@ def interpolative(
     check_natural("seed", seed)
     operand = prepare(matrix)
     need = wanted(operand.smaller, operand.shape, rank, tolerance, energy)
-    columns = _columns(operand, need, policy, seed)
-    C, right, error = _solved(operand, columns)
+    columns, C, right, error = _chosen(operand, need, policy, seed)
     left: np.ndarray | None = None
     rows: np.ndarray | None = None
     skeleton = C
@@ -167,28 +175,22 @@ def pivoted_qr(
     )
 
 
-def _columns(operand: Operand, need: Wanted, policy: str, seed: int) -> np.ndarray:
+def _chosen(operand: Operand, need: Wanted, policy: str, seed: int) -> Solved:
+    def choose(count: int) -> tuple[np.ndarray, ...]:
+        return (ranked(operand, count, axis=1, policy=policy, seed=seed),)
+
     if need.rank is not None:
-        return ranked(operand, need.rank, axis=1, policy=policy, seed=seed)
-    unmet, count = 0, min(FIRST_BLOCK, operand.smaller)
-    while True:
-        columns = ranked(operand, count, axis=1, policy=policy, seed=seed)
-        if need.is_met(_solved(operand, columns)[2], operand.energy):
-            break
-        if count == operand.smaller:
-            return columns
-        unmet, count = count, min(2 * count, operand.smaller)
-    while count - unmet > 1:
-        middle = (unmet + count) // 2
-        if need.is_met(_solved(operand, columns[:middle])[2], operand.energy):
-            count = middle
-        else:
-            unmet = middle
-    return columns[:count]
+        return _solved(operand, *choose(need.rank))
+    return shortest(
+        operand.smaller,
+        choose,
+        lambda chosen: _solved(operand, *chosen),
+        lambda solved: need.is_met(solved.error, operand.energy),
+    )
 
 
-def _solved(operand: Operand, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return C = A[:, columns], the T that makes ‖A − C T‖_F least, and that error.
+def _solved(operand: Operand, columns: np.ndarray) -> Solved:
+    """Return the column ID whose T makes ‖A − C T‖_F least.
 
     Columns that depend on the others, but for rounding in the matrix's dtype, get zeros.
     """
@@ -199,4 +201,4 @@ def _solved(operand: Operand, columns: np.ndarray) -> tuple[np.ndarray, np.ndarr
     T = np.zeros((len(columns), operand.shape[1]))
     T[kept] = linalg.solve_triangular(triangle, inner, check_finite=False)
     error = projection_error(operand, float(np.square(inner).sum()), lambda: (Q, inner))
-    return C, T.astype(operand.dtype), error
+    return Solved(columns, C, T.astype(operand.dtype), error)

@@ -18,7 +18,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from continual.errors import InputError
 
-ROWS = 256  # of a block whose squares are widened to float64 at once
+ROWS = 64  # of a block whose squares are widened to float64 at once, so that it stays in the cache
 RANGES = {np.dtype(np.float32): (1e-30, 1e30), np.dtype(np.float64): (1e-150, 1e150)}  # of max |A|
 
 

@@ -1,6 +1,6 @@
 """How many directions to keep, and the random sketches that find them.
 
-    S_0 = Ωᵗ A (l, n),   S_q = Y_qᵗ A,   Y_q an orthonormal basis of A S_{q−1}ᵗ     the sketch
+    S_0 = Ωᵗ A (l, n),   S_q = Y_qᵗ A,   Y_q a well-spread basis of A S_{q−1}ᵗ     the sketch
     A ≈ (A Z) Zᵗ,        Z an orthonormal basis of the rows of S_q                  the range finder
 
 Halko, Martinsson and Tropp (2011), arXiv:0909.4061: with l = k + p Gaussian test vectors
@@ -15,8 +15,9 @@ PCG64's raw stream, which numpy never changes; each purpose has a stream of its 
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy import linalg, special
@@ -28,7 +29,11 @@ SMALL = 512  # min(m, n) up to which the exact SVD is taken
 LARGE_SHARE = 0.3  # of min(m, n): ranks above it are left to the exact SVD
 DENSE = 2**26  # numbers up to which a sparse matrix or an operator may be made dense for it
 OVERSAMPLE = 10  # p, directions that a sketch looks at beyond k
+MENDABLE = 0.5  # ‖QᵗQ − I‖ from which another Cholesky-QR gives an orthonormal basis
 FIRST_BLOCK = 16  # directions tried first where a tolerance decides; doubled until it is met
+
+Choice = tuple[np.ndarray, ...]  # indices in the order of choice: of columns, and of rows if any
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +126,35 @@ def check_natural(name: str, value: Any) -> int:
     return int(value)
 
 
+def shortest(
+    largest: int,
+    choose: Callable[[int], Choice],
+    solve: Callable[[Choice], Found],
+    good: Callable[[Found], bool],
+) -> Found:
+    """Double a choice until what is solved with it is good, then bisect its shortest good prefix.
+
+    Where not even the ``largest`` choice is good, what that one gives is returned.
+    """
+    unmet, count = 0, min(FIRST_BLOCK, largest)
+    chosen = choose(count)
+    found = solve(chosen)
+    while not good(found):
+        if count == largest:
+            return found
+        unmet, count = count, min(2 * count, largest)
+        chosen = choose(count)
+        found = solve(chosen)
+    while count - unmet > 1:
+        middle = (unmet + count) // 2
+        shorter = solve(tuple(indices[:middle] for indices in chosen))
+        if good(shorter):
+            found, count = shorter, middle
+        else:
+            unmet = middle
+    return found
+
+
 def stream(seed: int, purpose: str) -> int:
     """Return the seed of one purpose, so that draws for different ones are independent."""
     digest = hashlib.blake2b(f"{seed}|{purpose}".encode(), digest_size=8).digest()
@@ -130,8 +164,10 @@ def stream(seed: int, purpose: str) -> int:
 def uniform(seed: int, count: int) -> np.ndarray:
     """Return ``count`` numbers in (0, 1) from PCG64's raw stream."""
     raw = np.random.PCG64(seed).random_raw(count)
-    values = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return np.minimum(values, 1.0 - 2.0**-53)
+    values = (raw >> np.uint64(11)).astype(np.float64)
+    values += 0.5
+    values *= 2.0**-53
+    return np.minimum(values, 1.0 - 2.0**-53, out=values)
 
 
 def gaussian(seed: int, purpose: str, rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
@@ -147,21 +183,28 @@ def thin_qr(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def orthonormal(X: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis of the columns of a tall matrix."""
-    return thin_qr(X)[0]
+    """Return an orthonormal basis of the columns of a tall matrix.
+
+    Cholesky-QR twice (Yamamoto et al. 2015), which is matrix products but for (k, k) matrices;
+    Householder's QR where the first left more to mend than the second can.
+    """
+    Q = well_spread(X)
+    gram = Q.T @ Q
+    if not np.abs(gram - np.eye(len(gram), dtype=gram.dtype)).max() <= MENDABLE / len(gram):
+        return thin_qr(X)[0]
+    return Q @ np.linalg.inv(np.linalg.cholesky(gram)).T
 
 
 def well_spread(X: np.ndarray) -> np.ndarray:
     """Return another basis of the columns of a tall matrix, of which none is nearly the others.
 
-    Cholesky-QR: orthonormal where X is well conditioned, and cheap because it is matrix products;
-    a power iteration needs no more. Where the Gram matrix is not positive, a true QR.
+    Cholesky-QR: orthonormal where X is well conditioned; a power iteration needs no more. Where
+    the Gram matrix is not positive, a true QR.
     """
     try:
-        triangle = linalg.cholesky(X.T @ X, check_finite=False)
-    except linalg.LinAlgError:
-        return orthonormal(X)
-    return linalg.solve_triangular(triangle, X.T, trans=1, check_finite=False).T
+        return X @ np.linalg.inv(np.linalg.cholesky(X.T @ X)).T
+    except np.linalg.LinAlgError:
+        return thin_qr(X)[0]
 
 
 def independent(X: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -186,7 +229,7 @@ def sketch(operand: Operand, size: int, power: int, seed: int) -> np.ndarray:
             Y = gaussian(seed, "sketch of columns", operand.shape[0], size, operand.dtype)
         else:
             before = sketch(operand, size, power - 1, seed)
-            Y = orthonormal(operand.times(well_spread(before.T)))
+            Y = well_spread(operand.times(well_spread(before.T)))
         return np.ascontiguousarray(operand.transposed_times(Y).T)
 
     return operand.once(("sketch", size, power, seed), compute)
@@ -217,8 +260,9 @@ def randomized(operand: Operand, size: int, power: int, seed: int) -> Triplets:
 
     def compute() -> Triplets:
         Z = orthonormal(sketch(operand, size, power, seed).T)
-        Q, T = thin_qr(operand.times(Z))
-        U, s, W = linalg.svd(T, full_matrices=False, check_finite=False)
+        image = operand.times(Z)
+        Q = orthonormal(image)
+        U, s, W = np.linalg.svd(Q.T @ image, full_matrices=False)
         return signed(Q @ U, s, W @ Z.T, "randomized")
 
     return operand.once(("randomized", size, power, seed), compute)
