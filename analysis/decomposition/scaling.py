@@ -3,8 +3,8 @@
     python analysis/decomposition/scaling.py --out analysis/decomposition
 
 The floor is the time to read the matrix from memory once, by the bandwidth that a matrix-vector
-product with all threads reaches in the same run. Medians of 7 calls after one that is not counted,
-float32, all threads. Writes scaling.json and scaling.png.
+product reaches in the same run. Medians of 7 calls after one that is not counted, float32, one
+thread. Writes scaling.json and scaling.png.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from rich.progress import track
+from threadpoolctl import threadpool_limits
 
 from continual.linalg import cur, prepare, svd
 from continual.linalg.cur import choose
@@ -101,7 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     given = parser.parse_args()
-    found = measure()
+    with threadpool_limits(1):
+        found = measure()
     for name in CALLS:
         size = slope([side**2 for side in SIDES], found["seconds_over_side"][name])
         rank = slope(list(RANKS), found["seconds_over_rank"][name])
