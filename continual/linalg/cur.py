@@ -182,7 +182,7 @@ def _to_tolerance(operand: Operand, need: Wanted, policy: str, core: str, seed: 
     found = shortest(
         operand.smaller,
         lambda count: choose(operand, count, count, policy, seed),
-        lambda chosen: _factored(operand, *chosen, core, f"{policy}, {core} core", seed),
+        lambda found: _factored(operand, found[0], found[1], core, f"{policy}, {core} core", seed),
         lambda cur: need.is_met(cur.error_fro, operand.energy),
     )
     if not need.is_met(found.error_fro, operand.energy):
