@@ -18,8 +18,9 @@ test-slow: $(VENV)/.installed-dev  ## the slow suite
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.installed  ## decompositions beside scipy's and scikit-learn's; MODELS=DIR adds weights
+bench: $(VENV)/.installed  ## decompositions and training steps beside others'; MODELS=DIR adds weights
 	$(BIN)/python analysis/decomposition/bench.py $(if $(MODELS),--models $(MODELS))
+	$(BIN)/python analysis/cost/bench.py
 
 docs: $(VENV)/.installed  ## the documentation site, into site/
 	$(PIP) --editable '.[docs]' && $(BIN)/mkdocs build --strict

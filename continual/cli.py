@@ -95,12 +95,17 @@ def run(
 
 
 @app.command(
-    epilog="Example: continual study pydocs --methods frozen,lora,curlora --seeds 0,1,2 "
-    "--out runs/study"
+    epilog="Example: continual study pydocs --methods frozen,lora,curlora,lora:train.lr=0.03 "
+    "--seeds 0,1,2 --out runs/study"
 )
 def study(
     scenario: Annotated[str, typer.Argument(help="A name of the catalogue, or a YAML file.")],
-    methods: Annotated[str, typer.Option(help="Names separated by commas.")],
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Names separated by commas; lora:train.lr=0.03 has a setting of its own."
+        ),
+    ],
     out: Out,
     seeds: Annotated[str, typer.Option(help="Numbers separated by commas.")] = "0",
     backbone: BackboneName = None,
@@ -165,14 +170,18 @@ def scores(
         print_matrix(record)
 
 
-@app.command("list", epilog="Example: continual list methods --json")
+@app.command("list", epilog="Example: continual list methods --backbone tiny-lm --json")
 def list_things(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: AsJson = False
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="Count the trained numbers of methods on this one.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the scenarios, methods, metrics or backbones that have a name."""
     from continual.listing import SHOWN, listing
 
-    rows = listing(kind.value)
+    rows = listing(kind.value, backbone)
     if as_json:
         _print_json(rows)
     else:
@@ -263,6 +272,35 @@ def decompose(
         _print_json([one.facts() for one in found])
     else:
         print_survey(found)
+
+
+@app.command(
+    epilog="Example: continual count curlora --config tiny-lm --target q_proj,v_proj --set rank=4"
+)
+def count(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="See `continual list methods`.")],
+    config: Annotated[str, typer.Option(help="A model: name, directory with config.json, hub id.")],
+    target: Annotated[
+        str, typer.Option(help="Layer names separated by commas; default: by architecture.")
+    ] = "",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the method, as rank=16.")
+    ] = None,
+    task: Annotated[int, typer.Option(help="Which task of the sequence, from 0.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Count the numbers that a method trains on a model; no weights are loaded."""
+    from continual.listing import count_of
+
+    targets = [name.strip() for name in target.split(",") if name.strip()]
+    found = count_of(method, config, targets, sets or [], task)
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(
+            f"{found['method']} trains {found['trained']:,} numbers in {found['layers']} layers "
+            f"of {config}, {100 * found['share']:.4f} % of its {found['model']:,}."
+        )
 
 
 def _order(order: str | None) -> str | int | None:

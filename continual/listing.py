@@ -1,6 +1,7 @@
 """Plain values for the command line: what has a name, what a file lacks, what a run scored."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,27 @@ if TYPE_CHECKING:
 # The columns that a terminal has room for; --json prints everything.
 SHOWN = {
     "scenarios": ("name", "setting", "tasks", "probes"),
-    "methods": ("name", "summary", "paper", "trained_numbers"),
+    "methods": ("name", "paper", "learns", "trained", "needs_task", "export"),
     "metrics": ("name", "formula", "unit"),
     "backbones": ("name", "family", "parameters"),
 }
 
 
-def listing(kind: str) -> list[dict[str, Any]]:
-    """Return the rows of ``continual list KIND``, each with at least a name."""
+def listing(kind: str, backbone: str | None = None) -> list[dict[str, Any]]:
+    """Return the rows of ``continual list KIND``, each with at least a name.
+
+    Args:
+        kind: a key of ``SHOWN``.
+        backbone: count the trained numbers of methods on this one; left out: their formulas.
+
+    Raises:
+        InputError: a backbone for something else than methods, or one that cannot be found.
+    """
+    if backbone is not None and kind != "methods":
+        raise InputError(f"--backbone goes with `continual list methods`, not with {kind}.")
     rows = {
         "scenarios": _scenarios,
-        "methods": _methods,
+        "methods": lambda: _methods(backbone),
         "metrics": _metrics,
         "backbones": _backbones,
     }
@@ -73,6 +84,40 @@ def scores_of(record: "RunRecord") -> dict[str, Any]:
     }
 
 
+def count_of(
+    method: str, model: str, targets: Sequence[str], settings: Sequence[str], task: int
+) -> dict[str, Any]:
+    """Return how many numbers a method trains on a model, from its configuration alone.
+
+    Args:
+        method: its name.
+        model: an embedded backbone, a directory with a config.json, or a hub id.
+        targets: name endings or one of the words that ``attach`` takes; empty for the default.
+        settings: ``NAME=VALUE`` of the method, with or without ``method.`` in front.
+        task: which task of the sequence, from 0.
+
+    Raises:
+        InputError: something given cannot be used.
+    """
+    from continual.adapters import configure, count_trained
+    from continual.backbone import skeleton
+    from continual.runs.settings import parse_assignments
+
+    named = [text if text.startswith("method.") else f"method.{text}" for text in settings]
+    config = configure(method, parse_assignments(named).get("method", {}))
+    network, model_type = skeleton(model)
+    words = targets[0] if len(targets) == 1 else list(targets)
+    found = count_trained(
+        network, method, config, targets=words or "default", model_type=model_type, task=task
+    )
+    return {"method": found.method, "backbone": model, "task": task} | {
+        "trained": found.trained,
+        "layers": found.layers,
+        "model": found.model,
+        "share": found.trained / found.model,
+    }
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -96,8 +141,16 @@ def _scenarios() -> list[dict[str, Any]]:
     return rows
 
 
-def _methods() -> list[dict[str, Any]]:
-    from continual.adapters import METHODS
+def _methods(backbone: str | None) -> list[dict[str, Any]]:
+    from continual.adapters import METHODS, count_trained
+    from continual.backbone import skeleton
+
+    model, model_type = skeleton(backbone) if backbone is not None else (None, "")
+
+    def trained(name: str, formula: str) -> str | int:
+        if model is None:
+            return formula
+        return count_trained(model, name, model_type=model_type).trained
 
     return [
         {
@@ -105,7 +158,10 @@ def _methods() -> list[dict[str, Any]]:
             "title": method.title,
             "summary": method.summary,
             "paper": method.paper,
-            "trained_numbers": method.trained_numbers,
+            "learns": method.learns,
+            "trained": trained(method.name, method.trained_numbers),
+            "needs_task": method.adapter is not None and method.adapter.needs_task(method.config()),
+            "export": "LoRA or merged" if method.lora_export else "merged",
             "control": method.control,
             "lora_export": method.lora_export,
         }

@@ -23,16 +23,16 @@ from continual.scenario import RowsSource
 MARGIN = 0.1  # nats per token
 
 
-def first_task_by_validation(scenario: Scenario) -> Scenario:
-    """Return the first task alone, tested on its validation split, without probes."""
-    task = scenario.tasks[0]
-    split = task.load().validation
-    rows = [
-        {"text": example.text, "label": task.labels[example.label or 0], "id": example.id}
-        for example in split
-    ]
-    held_out = replace(task, test=RowsSource(rows=rows))
-    return replace(scenario, tasks=(held_out,), probes=(), orders={})
+def by_validation(scenario: Scenario, tasks: int) -> Scenario:
+    """Return the first tasks alone, tested on their validation splits, without probes."""
+    held_out = []
+    for task in scenario.tasks[:tasks]:
+        rows = [
+            {"text": example.text, "label": task.labels[example.label or 0], "id": example.id}
+            for example in task.load().validation
+        ]
+        held_out.append(replace(task, test=RowsSource(rows=rows)))
+    return replace(scenario, tasks=tuple(held_out), probes=(), orders={})
 
 
 def sweep(
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     given = parser.parse_args()
-    scenario = first_task_by_validation(load_scenario(given.scenario))
+    scenario = by_validation(load_scenario(given.scenario), 1)
     rates = [float(rate) for rate in given.rates.split(",")]
     seeds = [int(seed) for seed in given.seeds.split(",")]
     rows = sweep(scenario, given.methods.split(","), rates, seeds)

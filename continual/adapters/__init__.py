@@ -3,10 +3,12 @@
 from continual.adapters.adaptation import Adaptation
 from continual.adapters.attach import attach
 from continual.adapters.base import Adapter, Site
+from continual.adapters.count import Count, count_trained
 from continual.adapters.curlora import CURLoRAConfig
 from continual.adapters.inclora import IncLoRAConfig
 from continual.adapters.lora import LoRAConfig
 from continual.adapters.nlora import NLoRAConfig
+from continual.adapters.olora import OLoRAConfig
 from continual.adapters.registry import ALIASES, METHODS, Method, configure, method_named
 from continual.adapters.slora import SLoRAConfig
 from continual.adapters.targets import DEFAULT_TARGETS
@@ -18,13 +20,16 @@ __all__ = [
     "Adaptation",
     "Adapter",
     "CURLoRAConfig",
+    "Count",
     "IncLoRAConfig",
     "LoRAConfig",
     "Method",
     "NLoRAConfig",
+    "OLoRAConfig",
     "SLoRAConfig",
     "Site",
     "attach",
     "configure",
+    "count_trained",
     "method_named",
 ]

@@ -1,5 +1,6 @@
 """A model under adaptation: what learns, where a task ends, how it is saved and undone."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -74,6 +75,11 @@ class Adaptation:
             return torch.zeros((), device=next(self.model.parameters()).device)
         return torch.stack([term.to(terms[0].device) for term in terms]).sum()
 
+    def after_step(self, lr: float) -> None:
+        """Let every adapter finish an optimiser step that was made with this learning rate."""
+        for adapter in self.adapters.values():
+            adapter.after_step(lr)
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return exactly the parameters that learn now, by stable names.
 
@@ -81,8 +87,11 @@ class Adaptation:
         a task boundary, growing heads or ``load_state`` replaced them, so do not keep this dict.
         """
         found: dict[str, nn.Parameter] = {}
+        known: set[int] = set()  # what several layers share is listed once
         for site, adapter in self.adapters.items():
-            found |= {f"adapters.{site}.{n}": p for n, p in adapter.named_parameters()}
+            own = {n: p for n, p in adapter.named_parameters() if id(p) not in known}
+            found |= {f"adapters.{site}.{n}": p for n, p in own.items()}
+            known |= set(map(id, own.values()))
         heads = dict(self.heads.named_parameters()) if self.heads is not None else {}
         if self.method.trains == "everything":
             inside = {id(p) for p in heads.values()}
@@ -149,6 +158,17 @@ class Adaptation:
                 layer.active = active
 
     @contextmanager
+    def serving(self, task: int) -> Iterator[None]:
+        """Inside, the model answers as for this task; most methods have one function for all."""
+        for adapter in self.adapters.values():
+            adapter.serve(task)
+        try:
+            yield
+        finally:
+            for adapter in self.adapters.values():
+                adapter.serve(None)
+
+    @contextmanager
     def unwrapped(self) -> Iterator[dict[str, nn.Module]]:
         """Inside, the model has its original modules, for writing it under its own names.
 
@@ -193,5 +213,5 @@ class Adaptation:
         return saved
 
     def _facts(self) -> dict[str, Any]:
-        facts = {"method": self.method.name, "config": asdict(self.config)}
-        return facts | {"base": self._base.hash}
+        config = json.loads(json.dumps(asdict(self.config)))  # tuples as a saved state has them
+        return {"method": self.method.name, "config": config, "base": self._base.hash}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from continual.adapters.adaptation import Adaptation, Place
-from continual.adapters.base import Site, seed_of
+from continual.adapters.base import Shared, Site, seed_of
 from continual.adapters.layer import AdaptedLinear, weight_of
 from continual.adapters.registry import check_config, method_named
 from continual.adapters.targets import find_layers
@@ -65,8 +65,15 @@ def attach(
 def _sites(bases: Mapping[str, nn.Module], seed: int) -> list[Site]:
     weights = {name: weight_of(name, base) for name, base in bases.items()}
     total = sum(weight.numel() for weight in weights.values())
+    shared = Shared()
     return [
-        Site(name=name, weight=weight, share=weight.numel() / total, seed=seed_of(seed, name))
+        Site(
+            name=name,
+            weight=weight,
+            share=weight.numel() / total,
+            seed=seed_of(seed, name),
+            shared=shared,
+        )
         for name, weight in weights.items()
     ]
 

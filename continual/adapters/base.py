@@ -11,16 +11,32 @@ dtype and returned in y's. Under autocast torch chooses the dtype of the product
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from continual.errors import InputError
+from continual.errors import InputError, unknown
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+class Shared:
+    """What the adapters of one model have in common, by name; made by whoever asks first."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._parts: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[], Part]) -> Part:
+        """Return the part of that name, made now if nobody asked before."""
+        if name not in self._parts:
+            self._parts[name] = make()
+        return self._parts[name]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,12 +48,14 @@ class Site:
         weight: W (m, n) in (outputs, inputs) layout; detached, read only.
         share: this weight's part of all adapted numbers, in (0, 1]; the shares sum to 1.
         seed: from (the attach seed, name): every random choice at this weight starts from it.
+        shared: what this weight's adapter has in common with those of the model's other weights.
     """
 
     name: str
     weight: Tensor
     share: float
     seed: int
+    shared: Shared = field(default_factory=Shared)
 
 
 class Adapter(nn.Module, ABC):
@@ -85,11 +103,24 @@ class Adapter(nn.Module, ABC):
         """Return detached (B, A) with B A = ΔW, scale folded in; None if there are none (law 8)."""
 
     @abstractmethod
+    def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
+        """Return detached (B, A) of every task's own change so far, for diagnostics.
+
+        One pair where all tasks share one change.
+        """
+
     def penalty(self) -> Float[Tensor, ""]:
-        """Return what this weight adds to the loss, once per optimiser step.
+        """Return what this weight adds to the loss, once per optimiser step; nothing by default.
 
         The model's penalty is the sum over its adapters, so a mean over all adapted numbers is
         written as the mean over this weight times ``site.share``.
+        """
+        return next(self.parameters()).new_zeros(())
+
+    def after_step(self, lr: float) -> None:
+        """Finish an optimiser step that was made with this learning rate, as proximal steps do.
+
+        By default the optimiser's step is the whole step.
         """
 
     @abstractmethod
@@ -97,6 +128,12 @@ class Adapter(nn.Module, ABC):
         """Prepare for task 0, 1, 2, ... in order; ΔW stays what it was (law 4).
 
         Task 0 of a fresh adapter does nothing. Parameters may be replaced: ask for them again.
+        """
+
+    def serve(self, task: int | None) -> None:
+        """Answer as for task 0, 1, ... from now on; None is the current one.
+
+        By default one function serves every task; see ``needs_task``.
         """
 
     @abstractmethod
@@ -112,9 +149,24 @@ class Adapter(nn.Module, ABC):
         """
 
     @staticmethod
+    def continues(config: Any) -> bool:
+        """Say whether the same parameters go on learning when the next task begins."""
+        return False
+
+    @staticmethod
+    def needs_task(config: Any) -> bool:
+        """Say whether every task has a function of its own, so that the task must be told."""
+        return False
+
+    @staticmethod
     @abstractmethod
     def trained_numbers(m: int, n: int, config: Any, task: int) -> int:
         """Return how many numbers learn at one (m, n) weight during task 0, 1, ... (law 3)."""
+
+    @staticmethod
+    def shared_numbers(config: Any, task: int) -> int:
+        """Return how many numbers learn during a task beside those of the single weights."""
+        return 0
 
 
 def seed_of(*parts: object) -> int:
@@ -144,16 +196,32 @@ def check_rank(rank: int, site: Site, method: str) -> int:
     return rank
 
 
-def check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: Any) -> None:
     """Raise ``InputError`` unless ``value`` is a finite number above zero."""
-    if isinstance(value, bool) or not 0 < value < float("inf"):
+    if not _is_number(value) or not 0 < value < float("inf"):
         raise InputError(f"{name} must be a finite number above 0; got {value!r}.")
 
 
-def check_count(name: str, value: int) -> None:
-    """Raise ``InputError`` unless ``value`` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be an integer of at least 1; got {value!r}.")
+def check_weight(name: str, value: Any) -> None:
+    """Raise ``InputError`` unless ``value`` is finite and at least 0."""
+    if not _is_number(value) or not 0.0 <= value < float("inf"):
+        raise InputError(f"{name} must be finite and at least 0; got {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raise ``InputError`` unless ``value`` is one of those allowed."""
+    if value not in allowed:
+        raise unknown(name, str(value), allowed)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise ``InputError`` unless ``value`` is an integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} must be an integer of at least {least}; got {value!r}.")
 
 
 def copy_state(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

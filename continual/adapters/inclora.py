@@ -12,13 +12,11 @@ Reference: the "IncLoRA" baseline of Wang et al. (2023), arXiv:2310.14152 (O-LoR
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from continual.adapters.base import Adapter, Site, check_count, check_positive, copy_state
-from continual.adapters.pair import Pair
-from continual.adapters.stack import FrozenStack
+from continual.adapters.growing import Growing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,39 +43,33 @@ class IncLoRA(Adapter):
     def __init__(self, site: Site, config: IncLoRAConfig) -> None:
         """Draw the first pair."""
         super().__init__(site, config)
-        self.scale = config.alpha / config.rank
-        self.stack = FrozenStack(site)
-        self.pair = Pair(site, config.rank, "inclora")
+        self.pairs = Growing(site, config.rank, config.alpha, "inclora")
 
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
     ) -> Float[Tensor, "*batch m"]:
         """Y + x Σ_k (s B_k A_k)ᵗ; two pairs of products however many tasks there were."""
-        x = x.to(self.pair.A.dtype)
-        return (y + self.stack(x) + self.scale * self.pair(x)).to(y.dtype)
+        return self.pairs(x, y)
 
     def delta_weight(self) -> Float[Tensor, "m n"]:
         """S Σ_k B_k A_k."""
-        return self.stack.product() + self.scale * self.pair.product()
+        return self.pairs.product()
 
     def factors(self) -> tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]:
         """All pairs side by side; rank r (t + 1)."""
-        B, A = self.scale * self.pair.B.detach(), self.pair.A.detach()
-        return torch.cat([self.stack.B, B], dim=1), torch.cat([self.stack.A, A])
+        return self.pairs.factors()
 
-    def penalty(self) -> Float[Tensor, ""]:
-        """None."""
-        return self.pair.A.new_zeros(())
+    def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
+        """(s B_k, A_k) of every task."""
+        return self.pairs.changes()
 
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""
-        if task > 0:
-            self.stack.append(self.scale * self.pair.B, self.pair.A)
-            self.pair.draw(task)
+        self.pairs.begin(task)
 
     def restore(self, tensors: Mapping[str, Tensor], weight: Float[Tensor, "m n"]) -> None:
         """Everything is in the state; the stack takes the saved size."""
-        self.stack.fit(tensors, "stack.")
+        self.pairs.fit(tensors, "pairs.")
         copy_state(self, tensors)
 
     @staticmethod

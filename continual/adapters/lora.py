@@ -59,9 +59,9 @@ class LoRA(Adapter):
         """(s B, A)."""
         return self.scale * self.pair.B.detach(), self.pair.A.detach()
 
-    def penalty(self) -> Float[Tensor, ""]:
-        """None."""
-        return self.pair.A.new_zeros(())
+    def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
+        """One pair: all tasks share it."""
+        return [self.factors()]
 
     def begin_task(self, task: int) -> None:
         """The same pair goes on learning."""
@@ -69,6 +69,11 @@ class LoRA(Adapter):
     def restore(self, tensors: Mapping[str, Tensor], weight: Float[Tensor, "m n"]) -> None:
         """Everything is in the state."""
         copy_state(self, tensors)
+
+    @staticmethod
+    def continues(config: LoRAConfig) -> bool:
+        """They do."""
+        return True
 
     @staticmethod
     def trained_numbers(m: int, n: int, config: LoRAConfig, task: int) -> int:

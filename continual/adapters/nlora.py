@@ -9,27 +9,38 @@ looks at them. With λ = 0 this is IncLoRA, bit for bit.
 Trained numbers: r (m + n) per weight and task.
 
 Reference: Yang et al. (2024), arXiv:2410.10179.
-Deviations: a mean where the paper sums, so that λ carries over between models (λ_paper = λ s / N
-for N adapted numbers). The published code penalises the r × r product A B instead of B A; that does
-not make ΔW sparse and is not offered. The (sub)gradient is exact, computed in blocks of rows: the
-m × n product is never stored.
+Deviations: a mean where the paper sums, so that λ carries over between models; ``reduction="sum"``
+is the paper's. The (sub)gradient of ``delta`` is exact, computed in blocks of rows; ``sampling``
+< 1 estimates it, without bias, from that share of the rows. The published code penalises the r × r
+product A B instead, unscaled and summed: ``penalty="rr"``, for square weights. ``factors``
+penalises |A| and |B|. None of these gives zeros; ``proximal`` soft-thresholds A and B by
+learning rate × λ after every step instead, which does (Parikh and Boyd 2014, section 6.5.2).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn.functional import softshrink
 
-from continual.adapters.base import Adapter, Site, check_count, check_positive, copy_state
-from continual.adapters.pair import Pair
-from continual.adapters.stack import FrozenStack
+from continual.adapters.absolute import absolute_sum, sampled_absolute_sum
+from continual.adapters.base import (
+    Adapter,
+    Site,
+    check_choice,
+    check_count,
+    check_positive,
+    check_weight,
+    copy_state,
+    seed_of,
+)
+from continual.adapters.growing import Growing
 from continual.errors import InputError
 
-_BLOCK = 2**20  # numbers of the product held at once: 4 MiB in float32
+LAM = {"proximal": 0.1}  # where the default is another one
+PENALTIES = ("delta", "rr", "factors", "proximal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,103 +50,122 @@ class NLoRAConfig:
     Attributes:
         rank: r, inner size of each task's pair; 8 in the paper.
         alpha: α; every pair is scaled by α / r, 2 by default (32 / 8 in the paper's code).
-        lam: λ, weight of the mean absolute change; choose it on validation data.
+        lam: λ, weight of the penalty; choose it on validation data. Left out, it is 5, or 0.1 for
+            proximal, where it must be below 1: a step of AdamW moves a number by about the
+            learning rate, and a threshold of that size would leave nothing.
+        penalty: delta (paper), rr (published code), factors, or proximal.
+        reduction: mean over all adapted numbers of the model, or sum (paper).
+        sampling: share of the rows that one step looks at, for delta; 1 looks at all.
     """
 
     rank: int = 8
     alpha: float = 16.0
-    lam: float = 5.0
+    lam: float | None = None
+    penalty: str = "delta"
+    reduction: str = "mean"
+    sampling: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         check_count("NLoRAConfig.rank", self.rank)
         check_positive("NLoRAConfig.alpha", self.alpha)
-        if isinstance(self.lam, bool) or not 0.0 <= self.lam < float("inf"):
-            raise InputError(f"NLoRAConfig.lam must be finite and at least 0; got {self.lam!r}.")
+        check_choice("NLoRAConfig.penalty", self.penalty, PENALTIES)
+        check_weight("NLoRAConfig.lam", self.weight)
+        if self.penalty == "proximal" and (self.weight >= 1.0 or self.reduction == "sum"):
+            raise InputError(
+                "penalty 'proximal' thresholds every number by learning rate × lam: lam must be "
+                f"below 1 and there is no sum; got lam {self.lam}, reduction {self.reduction!r}."
+            )
+        check_choice("NLoRAConfig.reduction", self.reduction, ("mean", "sum"))
+        check_positive("NLoRAConfig.sampling", self.sampling)
+        if self.sampling > 1.0 or (self.sampling < 1.0 and self.penalty != "delta"):
+            raise InputError(
+                "NLoRAConfig.sampling is a share of rows, at most 1, for penalty 'delta'; got "
+                f"{self.sampling!r} with {self.penalty!r}."
+            )
+
+    @property
+    def weight(self) -> float:
+        """λ, or its default for this penalty."""
+        return LAM.get(self.penalty, 5.0) if self.lam is None else self.lam
 
 
 class NLoRA(Adapter):
     """The frozen sum of the past and one sparse pair that learns."""
 
+    steps: Tensor
+
     def __init__(self, site: Site, config: NLoRAConfig) -> None:
         """Draw the first pair."""
         super().__init__(site, config)
-        self.scale = config.alpha / config.rank
-        self.weight_of_mean = config.lam * site.share / site.weight.numel()
-        self.stack = FrozenStack(site)
-        self.pair = Pair(site, config.rank, "nlora")
+        m, n = site.weight.shape
+        if config.penalty == "rr" and m != n:
+            raise InputError(
+                f"penalty 'rr' is A B, which exists for square weights only; layer {site.name!r} "
+                f"is ({m}, {n}). Use penalty 'delta', or choose square targets."
+            )
+        self.config, self.seed = config, site.seed
+        if config.sampling < 1.0:  # a draw depends on how many there were before
+            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.pairs = Growing(site, config.rank, config.alpha, "nlora")
+        numbers = config.rank * (m + n) if config.penalty == "factors" else m * n
+        self.weight_of_sum = config.weight
+        if config.reduction == "mean":
+            self.weight_of_sum *= site.share / numbers
 
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
     ) -> Float[Tensor, "*batch m"]:
         """Y + x Σ_k (s B_k A_k)ᵗ; two pairs of products however many tasks there were."""
-        x = x.to(self.pair.A.dtype)
-        return (y + self.stack(x) + self.scale * self.pair(x)).to(y.dtype)
+        return self.pairs(x, y)
 
     def delta_weight(self) -> Float[Tensor, "m n"]:
         """S Σ_k B_k A_k."""
-        return self.stack.product() + self.scale * self.pair.product()
+        return self.pairs.product()
 
     def factors(self) -> tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]:
         """All pairs side by side; rank r (t + 1)."""
-        B, A = self.scale * self.pair.B.detach(), self.pair.A.detach()
-        return torch.cat([self.stack.B, B], dim=1), torch.cat([self.stack.A, A])
+        return self.pairs.factors()
+
+    def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
+        """(s B_k, A_k) of every task."""
+        return self.pairs.changes()
 
     def penalty(self) -> Float[Tensor, ""]:
-        """λ · share · mean |s B A| of the current pair."""
-        if self.weight_of_mean == 0.0:
-            return self.pair.A.new_zeros(())
-        return self.weight_of_mean * self.scale * absolute_sum(self.pair.B, self.pair.A)
+        """The weighted sum that ``penalty`` names, of the current pair."""
+        A, B, how = self.pairs.pair.A, self.pairs.pair.B, self.config.penalty
+        if self.weight_of_sum == 0.0 or how == "proximal":
+            return A.new_zeros(())
+        if how == "rr":
+            return self.weight_of_sum * (A @ B).abs().sum()
+        if how == "factors":
+            return self.weight_of_sum * (A.abs().sum() + B.abs().sum())
+        if self.config.sampling == 1.0:
+            total = absolute_sum(B, A)
+        else:
+            seed = seed_of(self.seed, "rows", int(self.steps))
+            total = sampled_absolute_sum(B, A, self.config.sampling, seed)
+        return self.weight_of_sum * self.pairs.scale * total
+
+    @torch.no_grad()
+    def after_step(self, lr: float) -> None:
+        """Soft-threshold the current pair, where the penalty is proximal; count steps of draws."""
+        if self.config.sampling < 1.0:
+            self.steps += 1
+        if self.config.penalty == "proximal":
+            for factor in (self.pairs.pair.A, self.pairs.pair.B):
+                factor.copy_(softshrink(factor, lr * self.config.weight))
 
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""
-        if task > 0:
-            self.stack.append(self.scale * self.pair.B, self.pair.A)
-            self.pair.draw(task)
+        self.pairs.begin(task)
 
     def restore(self, tensors: Mapping[str, Tensor], weight: Float[Tensor, "m n"]) -> None:
         """Everything is in the state; the stack takes the saved size."""
-        self.stack.fit(tensors, "stack.")
+        self.pairs.fit(tensors, "pairs.")
         copy_state(self, tensors)
 
     @staticmethod
     def trained_numbers(m: int, n: int, config: NLoRAConfig, task: int) -> int:
         """R (m + n)."""
         return config.rank * (m + n)
-
-
-def absolute_sum(
-    B: Float[Tensor, "m r"], A: Float[Tensor, "r n"], block: int = _BLOCK
-) -> Float[Tensor, ""]:
-    """Return Σ |B A| with the subgradients sgn(BA) Aᵗ and Bᵗ sgn(BA), where sgn(0) = 0.
-
-    Args:
-        B: (m, r).
-        A: (r, n).
-        block: how many numbers of the product are held at once; at least one row is.
-    """
-    return _AbsoluteSum.apply(B, A, block)  # pyright: ignore[reportReturnType]
-
-
-class _AbsoluteSum(torch.autograd.Function):
-    """Forward and gradient in one sweep over blocks of rows, 6 m n r operations."""
-
-    @staticmethod
-    def forward(ctx: Any, B: Tensor, A: Tensor, block: int) -> Tensor:
-        total, grad_B, grad_A = B.new_zeros(()), torch.empty_like(B), torch.zeros_like(A)
-        rows = max(1, block // A.shape[1])
-        for start in range(0, B.shape[0], rows):
-            part = B[start : start + rows]
-            product = part @ A
-            sign = product.sign()
-            total += product.abs_().sum()
-            grad_B[start : start + rows] = sign @ A.T
-            grad_A += part.T @ sign
-        ctx.save_for_backward(grad_B, grad_A)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        grad_B, grad_A = ctx.saved_tensors
-        return grad * grad_B, grad * grad_A, None

@@ -1,16 +1,20 @@
 """Every method by name: a plain dict, and one function that answers an unknown name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from continual.adapters.base import Adapter
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.nlora import NLoRA, NLoRAConfig
+from continual.adapters.olora import OLoRA, OLoRAConfig
+from continual.adapters.per_task import PerTask, PerTaskConfig
 from continual.adapters.slora import SLoRA, SLoRAConfig
-from continual.errors import InputError, unknown
+from continual.errors import InputError, nearest, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +29,13 @@ class Method:
         config: its frozen settings; ``config()`` are the defaults.
         adapter: what sits at each adapted weight; None if there is nothing.
         trains: what learns; the task heads do too, unless "nothing".
+        learns: the same by the letters of its formula, without heads.
         learning_rate: peak of AdamW where the run does not name one; those of adapters were chosen
             by validation loss on the first task of `pydocs` (analysis/rates).
         control: whether it is there to keep the others honest.
         lora_export: whether ΔW has an exact low-rank form, written by factors.
         trained_numbers: closed formula for one (m, n) weight, without heads.
+        defaults: settings of a run that make it what it is, by section.
     """
 
     name: str
@@ -39,10 +45,12 @@ class Method:
     config: type
     adapter: type[Adapter] | None
     trains: Literal["adapters", "nothing", "heads", "everything"]
+    learns: str
     learning_rate: float
     control: bool
     lora_export: bool
     trained_numbers: str
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +67,7 @@ _ALL = (
         config=NoConfig,
         adapter=None,
         trains="everything",
+        learns="everything",
         learning_rate=1e-4,
         control=True,
         lora_export=False,
@@ -72,6 +81,7 @@ _ALL = (
         config=NoConfig,
         adapter=None,
         trains="nothing",
+        learns="nothing",
         learning_rate=1e-3,
         control=True,
         lora_export=False,
@@ -85,6 +95,7 @@ _ALL = (
         config=NoConfig,
         adapter=None,
         trains="heads",
+        learns="heads",
         learning_rate=1e-3,
         control=True,
         lora_export=False,
@@ -98,10 +109,85 @@ _ALL = (
         config=LoRAConfig,
         adapter=LoRA,
         trains="adapters",
+        learns="A, B",
         learning_rate=0.003,
         control=True,
         lora_export=True,
         trained_numbers="r (m + n)",
+    ),
+    Method(
+        name="per-task",
+        title="A LoRA per task",
+        paper="",
+        summary="Every task has a LoRA of its own, which no other changes; tell it the task.",
+        config=PerTaskConfig,
+        adapter=PerTask,
+        trains="adapters",
+        learns="A, B of the task",
+        learning_rate=0.003,
+        control=True,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+    ),
+    Method(
+        name="joint",
+        title="Joint training",
+        paper="",
+        summary="One LoRA learns all tasks at once, shuffled: what a sequence can at best keep.",
+        config=LoRAConfig,
+        adapter=LoRA,
+        trains="adapters",
+        learns="A, B",
+        learning_rate=0.003,
+        control=True,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+        defaults={"train": {"joint": True}},
+    ),
+    Method(
+        name="replay",
+        title="Experience replay",
+        paper="Chaudhry et al. 2019, arXiv:1902.10486",
+        summary="One LoRA, and some examples of earlier tasks are learned again in every step.",
+        config=LoRAConfig,
+        adapter=LoRA,
+        trains="adapters",
+        learns="A, B",
+        learning_rate=0.003,
+        control=False,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+        defaults={"rehearsal": {"size": 100}},
+    ),
+    Method(
+        name="ewc",
+        title="EWC",
+        paper="Kirkpatrick et al. 2017, arXiv:1612.00796",
+        summary="One LoRA whose numbers are held the more, the more they mattered to old tasks.",
+        config=LoRAConfig,
+        adapter=LoRA,
+        trains="adapters",
+        learns="A, B",
+        learning_rate=0.003,
+        control=False,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+        defaults={"ewc": {"lam": 10000.0}},
+    ),
+    Method(
+        name="lwf",
+        title="LwF",
+        paper="Li and Hoiem 2016, arXiv:1606.09282",
+        summary="One LoRA that goes on answering new examples as it did before the task.",
+        config=LoRAConfig,
+        adapter=LoRA,
+        trains="adapters",
+        learns="A, B",
+        learning_rate=0.003,
+        control=False,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+        defaults={"lwf": {"lam": 1.0}},
     ),
     Method(
         name="inclora",
@@ -111,6 +197,7 @@ _ALL = (
         config=IncLoRAConfig,
         adapter=IncLoRA,
         trains="adapters",
+        learns="A, B of the task",
         learning_rate=0.003,
         control=False,
         lora_export=True,
@@ -124,6 +211,7 @@ _ALL = (
         config=CURLoRAConfig,
         adapter=CURLoRA,
         trains="adapters",
+        learns="U",
         learning_rate=0.03,
         control=False,
         lora_export=True,
@@ -137,6 +225,21 @@ _ALL = (
         config=NLoRAConfig,
         adapter=NLoRA,
         trains="adapters",
+        learns="A, B of the task",
+        learning_rate=0.003,
+        control=False,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+    ),
+    Method(
+        name="olora",
+        title="O-LoRA",
+        paper="Wang et al. 2023, arXiv:2310.14152",
+        summary="A new pair per task that reads other directions than the earlier ones.",
+        config=OLoRAConfig,
+        adapter=OLoRA,
+        trains="adapters",
+        learns="A, B of the task",
         learning_rate=0.003,
         control=False,
         lora_export=True,
@@ -150,6 +253,7 @@ _ALL = (
         config=SLoRAConfig,
         adapter=SLoRA,
         trains="adapters",
+        learns="A, B of the task, all α",
         learning_rate=0.003,
         control=False,
         lora_export=True,
@@ -157,7 +261,7 @@ _ALL = (
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
-ALIASES: dict[str, str] = {"sdlora": "slora", "sd-lora": "slora"}
+ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}
 
 
 def method_named(name: str) -> Method:
@@ -176,17 +280,32 @@ def configure(method: str, settings: Mapping[str, Any]) -> Any:
     """Return a method's config with some settings changed, as a file or the command line give them.
 
     Raises:
-        InputError: unknown method or setting, or a value out of range.
+        InputError: unknown method, or every setting that is unknown or out of range.
 
     >>> configure("lora", {"rank": 4})
     LoRAConfig(rank=4, alpha=16.0)
     """
-    found = method_named(method)
-    allowed = [field.name for field in fields(found.config)]
-    for name in settings:
-        if name not in allowed:
-            raise unknown(f"setting of {found.name}", name, allowed)
-    return found.config(**settings)
+    kind = method_named(method).config
+    known = [one.name for one in fields(kind)]
+    problems = [
+        f"method.{name}: unknown option of {kind.__name__}; known: {[*known, 'targets']}"
+        f"{nearest(name, known) or '.'}"
+        for name in settings
+        if name not in known
+    ]
+    if problems:
+        raise InputError("\n".join(problems))
+    try:
+        return TypeAdapter(kind).validate_python(dict(settings))
+    except ValidationError as error:
+        raise InputError("\n".join(_sentence(one) for one in error.errors())) from error
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    path = ".".join(["method", *(str(part) for part in error["loc"])])
+    said = str(error["msg"]).removeprefix("Value error, ")
+    given = f"got {error['input']!r}; " if error["loc"] else ""
+    return f"{path}: {given}{said[:1].lower()}{said[1:]}".rstrip(".") + "."
 
 
 def check_config(method: Method, config: object | None) -> Any:

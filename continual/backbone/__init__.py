@@ -1,7 +1,7 @@
 """Frozen pretrained models by name or path: what they read, what they say, how they are scored."""
 
 from continual.backbone.base import Backbone, DocumentNats, Encoded, Scored
-from continual.backbone.load import EMBEDDED, backbones, load_backbone
+from continual.backbone.load import EMBEDDED, backbones, load_backbone, skeleton
 
 __all__ = [
     "EMBEDDED",
@@ -11,4 +11,5 @@ __all__ = [
     "Scored",
     "backbones",
     "load_backbone",
+    "skeleton",
 ]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from continual.backbone.door import hash_weights
 from continual.backbone.heads import Heads
@@ -44,6 +45,25 @@ class Scored:
     correct: float
     nats: float
     tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What the model says to a batch: one row per target token, or per example with a head.
+
+    Attributes:
+        logits: (N, C), float32, over the vocabulary or the competing classes.
+        truth: (N,), the right column.
+        beside: what was asked for beside, each (N, C').
+    """
+
+    logits: Tensor
+    truth: Tensor
+    beside: tuple[Tensor, ...] = ()
+
+    def nats(self) -> Tensor:
+        """Return the summed cross-entropy."""
+        return cross_entropy(self.logits, self.truth, reduction="sum")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,17 +144,33 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def loss(
-        self, batch: dict[str, Tensor], candidates: Candidates | None, current_only: bool
-    ) -> tuple[Tensor, int]:
-        """Return the differentiable sum of nats and what it sums over: target tokens or examples.
+    def answers(
+        self,
+        batch: dict[str, Tensor],
+        candidates: Candidates | None,
+        current_only: bool,
+        known: Sequence[Candidates] = (),
+    ) -> Answers:
+        """Return what the model says to every target token or example, differentiable.
 
         Args:
             batch: of `Encoded.batch`.
             candidates: the competing classes; language models learn the target's text and need
                 none.
             current_only: let only the classes of the current task compete (local cross-entropy).
+            known: sets of classes that it is asked about beside, for distillation; a language model
+                gives one answer for all of them, over its whole vocabulary.
         """
+
+    def loss(
+        self, batch: dict[str, Tensor], candidates: Candidates | None, current_only: bool
+    ) -> tuple[Tensor, int]:
+        """Return the differentiable sum of nats and what it sums over: target tokens or examples.
+
+        Arguments as for `answers`.
+        """
+        said = self.answers(batch, candidates, current_only)
+        return said.nats(), len(said.truth)
 
     @abstractmethod
     def score(

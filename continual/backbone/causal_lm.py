@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from continual.backbone.base import Backbone, DocumentNats, Encoded, Scored
+from continual.backbone.base import Answers, Backbone, DocumentNats, Encoded, Scored
 from continual.backbone.decoding import Reading, token_nats
 from continual.backbone.door import quiet
 from continual.backbone.encoded import EncodedText, encode_answers, encode_documents
 from continual.backbone.passes import by_length, evaluating
-from continual.backbone.scoring import answer_loss, score_generated, score_ranked, score_tokens
+from continual.backbone.scoring import score_generated, score_ranked, score_tokens, spoken
 from continual.backbone.text import Codec, Ragged
 from continual.backbone.windows import check_window, rolling
 from continual.errors import InputError
@@ -77,11 +77,15 @@ class CausalLM(Backbone):
             device=self.device,
         )
 
-    def loss(
-        self, batch: dict[str, Tensor], candidates: Candidates | None, current_only: bool
-    ) -> tuple[Tensor, int]:
-        """Return the summed nats of the target tokens and their count; no class competes."""
-        return answer_loss(self._predict(batch), batch)
+    def answers(
+        self,
+        batch: dict[str, Tensor],
+        candidates: Candidates | None,
+        current_only: bool,
+        known: Sequence[Candidates] = (),
+    ) -> Answers:
+        """Answer every target token over the whole vocabulary; no class competes."""
+        return spoken(self._predict(batch), batch, bool(known))
 
     def score(
         self, task: Task, encoded: Encoded, candidates: Candidates | None, batch_size: int

@@ -94,15 +94,7 @@ def read_model(
     Raises:
         InputError: it cannot be reached or built, or the checkpoint lacks some of its weights.
     """
-    ensure_torchvision()
-    import transformers
-
-    auto = {
-        "causal-lm": transformers.AutoModelForCausalLM,
-        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
-        "encoder": transformers.AutoModel,
-        "vision": transformers.AutoModel,
-    }[kind]
+    auto = _auto(kind)
     options = {} if attention is None else {"attn_implementation": attention}
     with quiet():
         model, report = ask(
@@ -124,6 +116,25 @@ def read_model(
             "nothing. Give a checkpoint of the right architecture."
         )
     return model
+
+
+def empty_model(kind: str, config: Any, trust_remote_code: bool) -> nn.Module:
+    """Return the model of a configuration on the meta device: shapes and no numbers."""
+    auto = _auto(kind)
+    with quiet(), torch.device("meta"):
+        return auto.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def _auto(kind: str) -> Any:
+    ensure_torchvision()
+    import transformers
+
+    return {
+        "causal-lm": transformers.AutoModelForCausalLM,
+        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
+        "encoder": transformers.AutoModel,
+        "vision": transformers.AutoModel,
+    }[kind]
 
 
 def read_image_statistics(source: str) -> dict[str, Any]:

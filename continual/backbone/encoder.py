@@ -1,8 +1,12 @@
-"""Text encoders with a head of ours: BERT, RoBERTa, DeBERTa and their like.
+"""Texts under a head of ours: BERT, RoBERTa, DeBERTa and their like, and causal language models.
 
 The feature of a text is the mean of the last hidden states over its tokens, special tokens
 included and padding not. It needs no pooling layer, which many checkpoints lack or never trained;
 a pooler that the model has is taken off, so no adapter is attached to it.
+
+A causal language model may be asked through heads too (``backbone.heads``), as in the CURLoRA
+paper: the feature is then its last token's hidden state, and it still reads running text with its
+own output layer, so that its perplexity can be watched.
 """
 
 from collections.abc import Sequence
@@ -12,12 +16,13 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from continual.backbone.base import Backbone, DocumentNats, Encoded, Scored
+from continual.backbone.base import Answers, Backbone, DocumentNats, Encoded, Scored
+from continual.backbone.causal_lm import CausalLM
 from continual.backbone.door import quiet
 from continual.backbone.encoded import EncodedText, encode_texts
-from continual.backbone.heads import Heads, head_loss
+from continual.backbone.heads import Heads
 from continual.backbone.passes import evaluating
-from continual.backbone.scoring import score_heads
+from continual.backbone.scoring import head_answers, score_heads
 from continual.backbone.text import Codec
 from continual.errors import InputError
 from continual.scenario import Candidates, Split, Task
@@ -25,11 +30,9 @@ from continual.scenario import Candidates, Split, Task
 
 @final
 class Encoder(Backbone):
-    """A text encoder under a growing classification head."""
+    """A text encoder, or a language model, under a growing classification head."""
 
-    family = "encoder"
     kinds = ("text-classification",)
-    measures_perplexity = False
 
     def __init__(
         self,
@@ -41,12 +44,16 @@ class Encoder(Backbone):
         max_length: int,
         width: int,
         tokenizer: Any,
+        speaker: CausalLM | None = None,
     ) -> None:
         super().__init__(
             name=name, model=model, model_type=model_type, device=device, max_length=max_length
         )
         self.codec = Codec(tokenizer)
         self.heads = Heads(width, device)
+        self.speaker = speaker
+        self.family = "encoder" if speaker is None else "causal-lm with heads"
+        self.measures_perplexity = speaker is not None
 
     def begin_experience(self, candidates: Candidates, seed: int) -> None:
         """Grow the candidates' head; what it knew stays bit for bit."""
@@ -69,12 +76,16 @@ class Encoder(Backbone):
             device=self.device,
         )
 
-    def loss(
-        self, batch: dict[str, Tensor], candidates: Candidates | None, current_only: bool
-    ) -> tuple[Tensor, int]:
-        """Return the summed cross-entropy over the candidates, and the count of examples."""
-        return head_loss(
-            self.heads, self._features(batch), batch["label"], candidates, current_only
+    def answers(
+        self,
+        batch: dict[str, Tensor],
+        candidates: Candidates | None,
+        current_only: bool,
+        known: Sequence[Candidates] = (),
+    ) -> Answers:
+        """Answer every example by the candidates' head."""
+        return head_answers(
+            self.heads, self._features(batch), batch["label"], candidates, current_only, known
         )
 
     def score(
@@ -91,8 +102,10 @@ class Encoder(Backbone):
     def corpus(
         self, documents: Sequence[str], *, window: int, stride: int, batch_size: int
     ) -> list[DocumentNats]:
-        """Raise: an encoder gives text no probability."""
-        raise self.no_corpus()
+        """Score running text by the language model's own output layer; an encoder has none."""
+        if self.speaker is None:
+            raise self.no_corpus()
+        return self.speaker.corpus(documents, window=window, stride=stride, batch_size=batch_size)
 
     def save_pretrained(self, directory: Path, state: dict[str, Tensor] | None = None) -> None:
         """Write model and tokenizer, without heads; see `Backbone.save_pretrained`."""
@@ -102,8 +115,10 @@ class Encoder(Backbone):
 
     def _features(self, batch: dict[str, Tensor]) -> Tensor:
         mask = batch["prompt_mask"]
-        hidden = self.model(
+        hidden = self.model.base_model(
             input_ids=batch["prompt_ids"], attention_mask=mask
         ).last_hidden_state.float()
+        if self.speaker is not None:
+            return hidden[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
         weight = mask.to(hidden.dtype)[..., None]
         return (hidden * weight).sum(1) / weight.sum(1)

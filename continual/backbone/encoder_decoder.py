@@ -11,12 +11,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from continual.backbone.base import Backbone, DocumentNats, Encoded, Scored
+from continual.backbone.base import Answers, Backbone, DocumentNats, Encoded, Scored
 from continual.backbone.decoding import Reading
 from continual.backbone.door import quiet
 from continual.backbone.encoded import EncodedText, encode_answers
 from continual.backbone.passes import evaluating
-from continual.backbone.scoring import answer_loss, score_generated, score_ranked
+from continual.backbone.scoring import score_generated, score_ranked, spoken
 from continual.backbone.text import Codec
 from continual.errors import InputError
 from continual.scenario import Candidates, Split, Task
@@ -67,10 +67,14 @@ class EncoderDecoder(Backbone):
             device=self.device,
         )
 
-    def loss(
-        self, batch: dict[str, Tensor], candidates: Candidates | None, current_only: bool
-    ) -> tuple[Tensor, int]:
-        """Return the summed nats of the target tokens and their count; no class competes."""
+    def answers(
+        self,
+        batch: dict[str, Tensor],
+        candidates: Candidates | None,
+        current_only: bool,
+        known: Sequence[Candidates] = (),
+    ) -> Answers:
+        """Answer every target token over the whole vocabulary; no class competes."""
         wanted = batch["target_ids"]
         begin = torch.full_like(wanted[:, :1], self.start)
         logits = self.model(
@@ -79,7 +83,7 @@ class EncoderDecoder(Backbone):
             decoder_input_ids=torch.cat([begin, wanted[:, :-1]], dim=1),
             use_cache=False,
         ).logits
-        return answer_loss(logits, batch)
+        return spoken(logits, batch, bool(known))
 
     def score(
         self, task: Task, encoded: Encoded, candidates: Candidates | None, batch_size: int

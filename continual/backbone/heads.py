@@ -13,7 +13,7 @@ from urllib.parse import quote
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import linear
 
 from continual.errors import InputError
 from continual.scenario import Candidates
@@ -126,29 +126,3 @@ class Heads(nn.Module):
     def _fresh(self, head: str, labels: Sequence[str]) -> Float[Tensor, "c d"]:
         rows = [initial_row(self.seed, head, label, self.width) for label in labels]
         return torch.stack(rows).to(self.device)
-
-
-def head_loss(
-    heads: Heads,
-    features: Float[Tensor, "b d"],
-    numbers: Int[Tensor, " b"],
-    candidates: Candidates | None,
-    current_only: bool,
-) -> tuple[Tensor, int]:
-    """Return the summed cross-entropy in nats over the candidates, and the examples in it.
-
-    Raises:
-        InputError: no candidates, or a label that does not compete.
-    """
-    if candidates is None:
-        raise InputError("a backbone with a head learns classes; its loss needs candidates.")
-    if current_only:
-        candidates = Candidates(
-            head=candidates.head,
-            labels=tuple(candidates.labels[k] for k in candidates.current),
-            texts=tuple(candidates.texts[k] for k in candidates.current),
-            current=tuple(range(len(candidates.current))),
-        )
-    truth = heads.columns(numbers, candidates)
-    logits = heads.logits(features, candidates.head, candidates.labels)
-    return cross_entropy(logits, truth, reduction="sum"), len(truth)

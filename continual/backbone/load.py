@@ -6,6 +6,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from continual.backbone import door, options
 from continual.backbone.base import Backbone
 from continual.backbone.causal_lm import CausalLM
@@ -51,6 +53,7 @@ def load_backbone(
     attention: str | None = None,
     trust_remote_code: bool = False,
     max_length: int | None = None,
+    heads: bool = False,
 ) -> Backbone:
     """Load a frozen pretrained model.
 
@@ -62,6 +65,8 @@ def load_backbone(
         trust_remote_code: run Python code that comes with the model.
         max_length: longest input in tokens, answer included for causal models; None is the
             model's own bound, at most 1024.
+        heads: let a causal language model classify by heads of ours over its last token, instead of
+            by the words of its labels. Encoders and vision transformers always do.
 
     Raises:
         InputError: an option that does not exist, a model that cannot be reached or is of no
@@ -77,9 +82,7 @@ def load_backbone(
     source = str(EMBEDDED.get(name, Path(name).expanduser() if name.startswith("~") else name))
     config = door.read_config(name, source, trust_remote_code, chosen["known"])
     family = family_of(config.to_dict(), name)
-    model = door.read_model(family, name, source, **chosen)
-    if "pooler" in dict(model.named_children()):
-        model.pooler = None  # type: ignore[assignment]
+    model = _without_pooler(door.read_model(family, name, source, **chosen))
     facts = {
         "name": name,
         "model": model.to(place),
@@ -89,7 +92,32 @@ def load_backbone(
     if family == "vision":
         images = Images(config, door.read_image_statistics(source))
         return Vision(**facts, width=config.hidden_size, images=images).eval()
-    return _text_backbone(family, facts, config, source, trust_remote_code, max_length).eval()
+    loaded = _text_backbone(family, facts, config, source, trust_remote_code, max_length)
+    return _with_heads(loaded, config.hidden_size).eval() if heads else loaded.eval()
+
+
+def skeleton(name: str, *, trust_remote_code: bool = False) -> tuple[nn.Module, str]:
+    """Return a model without weights, on the meta device, and its architecture's name.
+
+    Args:
+        name: an embedded backbone, a directory with a config.json, or a hub id.
+        trust_remote_code: run Python code that comes with the model.
+
+    Raises:
+        InputError: no such model can be reached, or it is of no supported family.
+    """
+    source = str(EMBEDDED.get(name, Path(name).expanduser() if name.startswith("~") else name))
+    config = door.read_config(name, source, trust_remote_code, tuple(EMBEDDED))
+    family = family_of(config.to_dict(), name)
+    empty = door.empty_model(family, config, trust_remote_code)
+    return _without_pooler(empty), config.model_type
+
+
+def _without_pooler(model: nn.Module) -> nn.Module:
+    """Take off an encoder's pooler, which our heads do not read and no adapter should adapt."""
+    if "pooler" in dict(model.named_children()):
+        model.pooler = None  # type: ignore[assignment]
+    return model
 
 
 def _text_backbone(
@@ -111,6 +139,26 @@ def _text_backbone(
     if family == "encoder":
         return Encoder(**facts, width=config.hidden_size)
     return EncoderDecoder(**facts, start=config.decoder_start_token_id)
+
+
+def _with_heads(loaded: Backbone, width: int) -> Backbone:
+    if isinstance(loaded, EncoderDecoder):
+        raise InputError(
+            f"backbone {loaded.name!r} is an encoder-decoder, which answers in words; "
+            "backbone.heads is for causal language models, and encoders have heads anyway."
+        )
+    if not isinstance(loaded, CausalLM):
+        return loaded
+    return Encoder(
+        name=loaded.name,
+        model=loaded.model,
+        model_type=loaded.model_type,
+        device=loaded.device,
+        max_length=loaded.max_length,
+        width=width,
+        tokenizer=loaded.codec.tokenizer,
+        speaker=loaded,
+    )
 
 
 def backbones() -> list[dict[str, Any]]:

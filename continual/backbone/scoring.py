@@ -6,14 +6,13 @@ they are equal in lower case, with runs of white space made one space, and witho
 white space at either end; punctuation inside counts, so that 3.14 is not 314.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from string import punctuation, whitespace
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from continual.backbone.base import Encoded, Scored
+from continual.backbone.base import Answers, Encoded, Scored
 from continual.backbone.decoding import Reading, follow, greedy, rank, token_nats
 from continual.backbone.encoded import EncodedText
 from continual.backbone.heads import Heads
@@ -162,12 +161,11 @@ def score_heads(
     return [found[item] for item in range(len(encoded))]
 
 
-def answer_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, int]:
-    """Return the summed nats over the target tokens of a batch, and how many they are."""
+def spoken(logits: Tensor, batch: Batch, beside: bool) -> Answers:
+    """Return the answers of a language model, given logits (B, T, V) of its target tokens."""
     chosen = batch["target_mask"].bool()
-    wanted = batch["target_ids"][chosen]
-    nats = torch.nn.functional.cross_entropy(logits[chosen].float(), wanted, reduction="sum")
-    return nats, len(wanted)
+    said = logits[chosen].float()
+    return Answers(logits=said, truth=batch["target_ids"][chosen], beside=(said,) if beside else ())
 
 
 def truth_columns(task: Task, truths: Iterable[str], candidates: Candidates) -> np.ndarray:
@@ -195,3 +193,32 @@ def _check_room(task: Task, encoded: EncodedText, answer: int, limit: int | None
             f"candidate {answer}, more than the {limit} positions of this backbone; lower "
             f"max_length by {longest + answer - limit}."
         )
+
+
+def head_answers(
+    heads: Heads,
+    features: Tensor,
+    numbers: Tensor,
+    candidates: Candidates | None,
+    current_only: bool,
+    known: Sequence[Candidates],
+) -> Answers:
+    """Return what heads say to features (B, d) whose true labels are ``numbers`` (B,).
+
+    Raises:
+        InputError: no candidates, or a label that does not compete.
+    """
+    if candidates is None:
+        raise InputError("a backbone with a head learns classes; its loss needs candidates.")
+    if current_only:
+        candidates = Candidates(
+            head=candidates.head,
+            labels=tuple(candidates.labels[k] for k in candidates.current),
+            texts=tuple(candidates.texts[k] for k in candidates.current),
+            current=tuple(range(len(candidates.current))),
+        )
+    return Answers(
+        logits=heads.logits(features, candidates.head, candidates.labels),
+        truth=heads.columns(numbers, candidates),
+        beside=tuple(heads.logits(features, one.head, one.labels) for one in known),
+    )

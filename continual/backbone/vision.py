@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from continual.backbone.base import Backbone, DocumentNats, Encoded, Scored
+from continual.backbone.base import Answers, Backbone, DocumentNats, Encoded, Scored
 from continual.backbone.door import quiet
 from continual.backbone.encoded import class_name
-from continual.backbone.heads import Heads, head_loss
+from continual.backbone.heads import Heads
 from continual.backbone.passes import evaluating
-from continual.backbone.scoring import score_heads
+from continual.backbone.scoring import head_answers, score_heads
 from continual.errors import InputError
 from continual.scenario import Candidates, Split, Task
 
@@ -141,12 +141,16 @@ class Vision(Backbone):
         self.refuse_kind(task)
         return EncodedImages(task, split, self.images, self.heads, self.device)
 
-    def loss(
-        self, batch: dict[str, Tensor], candidates: Candidates | None, current_only: bool
-    ) -> tuple[Tensor, int]:
-        """Return the summed cross-entropy over the candidates, and the count of examples."""
-        return head_loss(
-            self.heads, self._features(batch), batch["label"], candidates, current_only
+    def answers(
+        self,
+        batch: dict[str, Tensor],
+        candidates: Candidates | None,
+        current_only: bool,
+        known: Sequence[Candidates] = (),
+    ) -> Answers:
+        """Answer every example by the candidates' head."""
+        return head_answers(
+            self.heads, self._features(batch), batch["label"], candidates, current_only, known
         )
 
     def score(

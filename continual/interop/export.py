@@ -14,6 +14,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 TASK_TYPES = {  # PEFT's words; None where it has none that fits
     "causal-lm": "CAUSAL_LM",
     "encoder-decoder": "SEQ_2_SEQ_LM",
+    "causal-lm with heads": "CAUSAL_LM",
     "encoder": "FEATURE_EXTRACTION",
     "vision": None,
 }

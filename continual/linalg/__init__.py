@@ -19,6 +19,7 @@ from continual.linalg.subspaces import (
     gram_norm,
     intruders,
     principal_angles,
+    span_coefficients,
     spectral_norm,
     stable_rank,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "published",
     "ranked",
     "select",
+    "span_coefficients",
     "spectral_norm",
     "stable_rank",
     "survey",

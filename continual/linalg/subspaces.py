@@ -1,5 +1,7 @@
 """How large, how spread and how aligned: norms, ranks, angles and intruder dimensions."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import linalg
 
@@ -65,6 +67,42 @@ def core_norm(core: object, left_gram: object, right_gram: object) -> float:
             f"({M.shape[1]}, {M.shape[1]}); got {G.shape} and {H.shape}."
         )
     return float(np.sqrt(max(np.sum(M * (G @ M @ H)), 0.0)))
+
+
+def span_coefficients(
+    pairs: Sequence[tuple[object, object]], wanted: tuple[object, object]
+) -> tuple[np.ndarray, float]:
+    """Express a product D C in other products B_k A_k by least squares, through the factors.
+
+        c = argmin ‖D C − Σ_k c_k B_k A_k‖_F,   ⟨B A, D C⟩_F = Σ (Bᵗ D) ∘ (A Cᵗ)
+
+    Args:
+        pairs: (B_k, A_k), shapes (m, r_k) and (r_k, n); dependent products are allowed.
+        wanted: (D, C).
+
+    Returns:
+        c, and the residual relative to ‖D C‖_F, in [0, 1]; (zeros, 0) for a product of zeros. A
+        residual below about 1e-8 is rounding.
+
+    Raises:
+        InputError: no pairs, or unusable factors.
+
+    >>> found, left = span_coefficients([(np.eye(2), np.eye(2))], (np.eye(2), 3.0 * np.eye(2)))
+    >>> found.round(6).tolist(), left < 1e-7
+    ([3.0], True)
+    """
+    if not pairs:
+        raise InputError("span_coefficients needs one pair of factors or more; got none.")
+    known = [(_wide(B, "left"), _wide(A, "right")) for B, A in pairs]
+    D, C = _wide(wanted[0], "left"), _wide(wanted[1], "right")
+    gram = np.array([[np.sum((B.T @ E) * (A @ F.T)) for E, F in known] for B, A in known])
+    toward = np.array([np.sum((B.T @ D) * (A @ C.T)) for B, A in known])
+    whole = float(np.sum((D.T @ D) * (C @ C.T)))
+    if whole <= 0.0:
+        return np.zeros(len(known)), 0.0
+    found = np.linalg.lstsq(gram, toward, rcond=None)[0]
+    left = whole - 2.0 * found @ toward + found @ gram @ found
+    return found, float(np.sqrt(min(max(left / whole, 0.0), 1.0)))
 
 
 def effective_rank(singular_values: object) -> float:

@@ -248,7 +248,8 @@ def intransigence(R: Matrix, joint: Vector) -> float:
 
         I = 1/T · Σ_j ( joint[j] − R[j,j] )
 
-    ``joint[j]`` is the score on task j of the same model trained on tasks 0..j together.
+    ``joint[j]`` is the score on task j of the same model trained on tasks together: in the paper on
+    0..j, in the control ``joint`` of this library on all of them at once.
     Unit: score, in [-1, 1]. Lower is better; negative means that the sequence helped.
     Source: Chaudhry et al. 2018, arXiv:1801.10112, averaged over tasks.
 

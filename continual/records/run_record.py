@@ -120,6 +120,15 @@ class RunRecord:
         """Return bits per byte of each probe: before training, then after each experience."""
         return self._probe_values(PROBE_BYTES)
 
+    def collisions(self, measure: str) -> Float[np.ndarray, "E T"]:
+        """Return how task j's change and that of experience i get in each other's way; else NaN.
+
+        Args:
+            measure: collision_rate, soft_collision, overlap, awom or frobenius_cosine.
+        """
+        moments = range(len(self.tasks))
+        return np.array([[self._value(i, task, measure) for task in self.tasks] for i in moments])
+
     def curve(self, task: str) -> tuple[ScoreRow, ...]:
         """Return every score of one task in time order, those within an experience included.
 

@@ -31,7 +31,7 @@ def run_values(record: RunRecord, joint: np.ndarray | None = None) -> dict[str, 
 
     Args:
         record: the run.
-        joint: the score on each task of joint training up to it, where there is such a run.
+        joint: the score on each task of joint training, where there is such a run.
     """
     found = scores(record.matrix(), record.baseline(), joint)
     values = {id: value for id, value in found.items() if value is not None}
@@ -50,8 +50,20 @@ def run_values(record: RunRecord, joint: np.ndarray | None = None) -> dict[str, 
 
 def estimates(group: Group) -> Estimates:
     """Return the mean over seeds of every value, by method label and by id."""
-    joint = {r.seed: r.matrix().diagonal() for r in group.records if r.method == "joint"}
+    joint = _joint(group)
     return {runs.label: _estimates(runs, joint) for runs in group.methods}
+
+
+def _joint(group: Group) -> dict[int, np.ndarray]:
+    """Return the scores of joint training by seed, where there is one such variant.
+
+    In the class-incremental setting its scores are among all classes and those just after learning
+    among fewer, so they do not compare.
+    """
+    found = [runs for runs in group.methods if runs.method == "joint"]
+    if len(found) != 1 or group.setting == "class-incremental":
+        return {}
+    return {record.seed: record.matrix()[-1] for record in found[0].records}
 
 
 def comparison_tables(group: Group, found: Estimates) -> tuple[Table, ...]:

@@ -46,8 +46,10 @@ def fingerprints(group: Group) -> dict[str, set[str]]:
 
 def _verdict(runs: MethodRuns, found: dict[str, Estimate]) -> str:
     learned, kept = found.get("learning_accuracy"), found.get("average_accuracy")
-    if learned is None or kept is None:
+    if kept is None:
         return f"{runs.label} has no finished run yet: nothing can be said about it."
+    if learned is None:
+        return f"{runs.label} learned all tasks at once and reached {kept.mean:.2f} on average."
     before = _before(runs)
     if learned.mean - before < 2 * NOTHING:
         sentence = (

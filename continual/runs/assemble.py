@@ -23,7 +23,9 @@ from continual.trackers.perplexity import PerplexityDrift
 from continual.trackers.retained import RetainedAccuracy
 from continual.trackers.tensorboard import TensorboardLog
 from continual.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from continual.training.ewc import ElasticWeights
 from continual.training.loop import learn
+from continual.training.rehearsal import Memory
 from continual.training.step import Learner
 
 TEXT_FAMILIES = ("causal-lm", "encoder-decoder")
@@ -99,11 +101,13 @@ def _load(scenario: Scenario, config: RunConfig, options: Any, tell: Reporter) -
         attention=chosen.attention,
         trust_remote_code=chosen.trust_remote_code,
         max_length=chosen.max_length,
+        heads=chosen.heads,
     )
     if config.method == "head-only" and backbone.family in TEXT_FAMILIES:
         raise InputError(
             f"method 'head-only' trains heads, and {config.backbone!r} ({backbone.family}) has "
-            "none: it answers with its own vocabulary. Use 'frozen' as the control there."
+            "none: it answers with its own vocabulary. Use 'frozen' as the control there, or give "
+            "a causal language model heads with backbone.heads=true."
         )
     adaptation = attach(
         backbone.model,
@@ -174,6 +178,9 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         config=config.train,
         lr=float(config.train.lr or 0.0),
         seed=config.seed,
+        lwf=config.lwf,
+        memory=Memory(config.rehearsal, config.seed),
+        elastic=ElasticWeights(config.ewc),
         save=lambda checkpoint: _save(folder, checkpoint),
         log=recorder.log,
         observe=recorder.observe,

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from continual.training.config import TrainConfig
+from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 
 
 class BackboneSettings(BaseModel):
@@ -17,6 +17,11 @@ class BackboneSettings(BaseModel):
     attention: str | None = Field(default=None, description="eager, sdpa or flash_attention_2")
     trust_remote_code: bool = Field(default=False, description="run code that a hub model ships")
     max_length: int | None = Field(default=None, ge=8, description="tokens per example")
+    heads: bool = Field(
+        default=False,
+        description="let a language model classify by heads over its last token, as the CURLoRA "
+        "paper does, instead of by the words of its labels",
+    )
 
 
 class EvaluationSettings(BaseModel):
@@ -47,5 +52,8 @@ class RunConfig(BaseModel):
     backbone_options: BackboneSettings
     seed: int = Field(ge=0)
     train: TrainConfig
+    rehearsal: RehearsalConfig = RehearsalConfig()
+    ewc: EWCConfig = EWCConfig()
+    lwf: LwFConfig = LwFConfig()
     evaluation: EvaluationSettings
     tracking: Literal["none", "tensorboard"] = "none"

@@ -30,6 +30,7 @@ from continual.records import (
 )
 from continual.runs.config import RunConfig
 from continual.scenario import Scenario
+from continual.trackers.collision import collisions
 from continual.trackers.perplexity import PerplexityDrift
 from continual.trackers.retained import RetainedAccuracy, majority_rows
 from continual.trackers.tensorboard import TensorboardLog
@@ -151,6 +152,7 @@ class Recorder:
         training = time.monotonic() - self._since
         scores, examples = self.retained.observe(after, step)
         scores += self.drift.observe(after, step)
+        scores += collisions(self.scenario, self.adaptation, after, step)
         if after < 0:
             scores += majority_rows(self.scenario)
         self._scores = [row for row in self._scores if row.experience < after] + scores

@@ -1,23 +1,26 @@
 """From what a user sets to a run's configuration, checked before anything is loaded or written.
 
 The order of precedence is: what the user sets, what the scenario file recommends under
-``defaults``, what the library defaults to. The result is written to ``run.yaml``.
+``defaults``, what makes the method what it is, what the library defaults to. The result is written to ``run.yaml``.
 """
 
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from continual.errors import InputError, nearest, unknown
 from continual.runs.config import BackboneSettings, EvaluationSettings, RunConfig
 from continual.scenario import Scenario
-from continual.training.config import TrainConfig
+from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 
-SECTIONS = ("train", "method", "backbone", "evaluation", "tracking")
+SECTIONS = ("train", "method", "backbone", "evaluation", "rehearsal", "ewc", "lwf", "tracking")
+if TYPE_CHECKING:
+    from continual.adapters.registry import Method
+
 SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
@@ -73,18 +76,21 @@ def resolve(
     Raises:
         InputError: lists every setting that is not allowed, with what is.
     """
-    from continual.adapters import METHODS, method_named
+    from continual.adapters import method_named
 
     chosen = method_named(method)
     problems = defaults_problems(scenario.defaults) + defaults_problems(settings, "--set")
     name = backbone or scenario.defaults.get("backbone")
     if name is None:
         problems.append("no backbone: give one with --backbone; see `continual list backbones`.")
-    merged = _merged(scenario.defaults, settings)
+    merged = _merged(chosen.defaults, scenario.defaults, settings)
     options = dict(merged["method"])
     targets = options.pop("targets", "default")
-    config, more = _method_config(METHODS[chosen.name].config, options)
+    config, more = _method_config(chosen.name, options)
     problems += more
+    problems += _companion_problems(merged, chosen, config)
+    if not problems:  # each layer may be right and their sum wrong
+        problems += defaults_problems(merged, "all settings together")
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
     train = TrainConfig(**{"lr": chosen.learning_rate, **_given(merged["train"])})
@@ -101,6 +107,9 @@ def resolve(
         seed=seed,
         train=train,
         evaluation=EvaluationSettings(**merged["evaluation"]),
+        rehearsal=RehearsalConfig(**merged["rehearsal"]),
+        ewc=EWCConfig(**merged["ewc"]),
+        lwf=LwFConfig(**merged["lwf"]),
         tracking=merged["tracking"],
     )
     return resolved, config
@@ -116,6 +125,9 @@ def defaults_problems(settings: Mapping[str, Any], where: str = "defaults") -> l
         ("train", TrainConfig),
         ("evaluation", EvaluationSettings),
         ("backbone", BackboneSettings),
+        ("rehearsal", RehearsalConfig),
+        ("ewc", EWCConfig),
+        ("lwf", LwFConfig),
     ):
         values = settings.get(section, {})
         if section == "backbone" and not isinstance(values, Mapping):
@@ -137,33 +149,68 @@ def _section_problems(model: type[BaseModel], values: Any, where: str) -> list[s
 
 def _sentence(where: str, error: Mapping[str, Any], allowed: list[str]) -> str:
     path = ".".join([where, *(str(part) for part in error["loc"])])
+    if not error["loc"]:  # the settings do not fit together
+        return f"{path}: {error['msg'].removeprefix('Value error, ')}."
     if error["type"] == "extra_forbidden":
         word = str(error["loc"][-1])
         return f"{path}: unknown name; known: {allowed}{nearest(word, allowed) or '.'}"
     return f"{path}: got {error['input']!r}; {error['msg'][:1].lower()}{error['msg'][1:]}."
 
 
-def _method_config(kind: type, options: dict[str, Any]) -> tuple[Any, list[str]]:
-    known = [field.name for field in dataclasses.fields(kind)]
-    extra = [name for name in options if name not in known]
-    if extra:
-        return None, [
-            f"method.{name}: unknown option of {kind.__name__}; known: {[*known, 'targets']}"
-            f"{nearest(name, known) or '.'}"
-            for name in extra
-        ]
+def _method_config(method: str, options: dict[str, Any]) -> tuple[Any, list[str]]:
+    from continual.adapters import configure
+
     try:
-        return TypeAdapter(kind).validate_python(options), []
-    except ValidationError as error:
-        return None, [_sentence("method", one, known) for one in error.errors()]
+        return configure(method, options), []
+    except InputError as error:
+        return None, str(error).split("\n")
 
 
-def _merged(defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {
-        section: {**_mapping(defaults.get(section)), **_mapping(settings.get(section))}
-        for section in SECTIONS[:-1]
+def _companion_problems(merged: Mapping[str, Any], method: "Method", config: Any) -> list[str]:
+    """Return why rehearsal, penalties or joint training cannot go with each other or a method."""
+    ewc, lwf = merged["ewc"], merged["lwf"]
+    beside = {
+        "rehearsal.size": bool(merged["rehearsal"].get("size")),
+        "ewc.lam": bool(ewc.get("lam")),
+        "lwf.lam": bool(lwf.get("lam")),
     }
-    merged["tracking"] = settings.get("tracking", defaults.get("tracking", "none"))
+    given = [name for name, on in beside.items() if on]
+    joint = bool(merged["train"].get("joint"))
+    problems = []
+    if joint and given:
+        problems.append(
+            f"train.joint learns all tasks at once, so there is no earlier task for "
+            f"{', '.join(given)}; leave one of them out."
+        )
+    if config is None or method.adapter is None:
+        return problems
+    if method.adapter.needs_task(config) and (joint or given):
+        problems.append(
+            f"{method.name!r} with these settings gives every task numbers of its own, which "
+            f"{', '.join([*given, *['train.joint'] * joint])} would train for other tasks; choose "
+            "a method whose tasks share their numbers."
+        )
+    elif beside["ewc.lam"] and ewc.get("fisher", "adapter") == "adapter":
+        if not method.adapter.continues(config):
+            problems.append(
+                f"ewc.fisher 'adapter' holds the numbers that learn, and {method.name!r} begins "
+                "every task with new ones; give ewc.fisher=weights, which holds W + ΔW."
+            )
+    if beside["lwf.lam"] and getattr(config, "boundary", "continue") == "restart":
+        problems.append(
+            "lwf distils the model from before the task, which boundary='restart' has changed when "
+            "the task begins; give method.boundary=continue."
+        )
+    return problems
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings on top of each other, the later ones winning."""
+    merged: dict[str, Any] = {section: {} for section in SECTIONS[:-1]} | {"tracking": "none"}
+    for layer in layers:
+        for section in SECTIONS[:-1]:
+            merged[section] |= _mapping(layer.get(section))
+        merged["tracking"] = layer.get("tracking", merged["tracking"])
     return merged
 
 

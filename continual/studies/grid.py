@@ -3,6 +3,7 @@
 A study that was interrupted goes on where it stopped, because its runs do.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,21 @@ from typing import Any
 from continual.errors import InputError, unknown
 from continual.records import RunRecord
 from continual.runs.progress import Reporter
-from continual.runs.settings import resolve
+from continual.runs.settings import SECTIONS, parse_assignments, resolve
 from continual.scenario import Scenario
 
 ENGINES = ("local", "ray")
+SETTING = re.compile(rf":(?=(?:{'|'.join(SECTIONS)})[.=])")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The cells of a study."""
+    """The cells of a study.
+
+    Attributes:
+        methods: names, each with its own settings behind colons: ``lora:train.lr=0.03``.
+        seeds: of every run.
+    """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -28,13 +35,13 @@ class Grid:
     def parse(cls, methods: str, seeds: str) -> "Grid":
         """Read comma-separated lists.
 
-        >>> Grid.parse("frozen,lora", "0,1").seeds
-        (0, 1)
+        >>> Grid.parse("frozen,lora:train.lr=0.03", "0,1").methods
+        ('frozen', 'lora:train.lr=0.03')
 
         Raises:
             InputError: an empty list, a name given twice, or a seed that is no number.
         """
-        names = tuple(name.strip() for name in methods.split(",") if name.strip())
+        names = tuple(name.strip() for name in _apart(methods) if name.strip())
         numbers = [text.strip() for text in seeds.split(",") if text.strip()]
         wrong = [text for text in numbers if not text.isdecimal()]
         if wrong or not numbers:
@@ -54,7 +61,10 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One run of a study, as the arguments of :func:`continual.runs.run`."""
+    """One run of a study, as the arguments of :func:`continual.runs.run`.
+
+    ``settings`` are those of the study with the method's own on top.
+    """
 
     scenario: Scenario
     method: str
@@ -77,9 +87,9 @@ def run_study(
 ) -> list[RunRecord]:
     """Run every cell and return the records in the order of the grid.
 
-    Every cell's settings are checked before the first one starts. ``method`` settings must fit
-    every method of the grid. With several jobs every run has fewer threads, and sums round
-    accordingly.
+    Every cell's settings are checked before the first one starts. ``method`` settings of the study
+    must fit every method of the grid; those of one method stand behind its name. With several jobs
+    every run has fewer threads, and sums round accordingly.
 
     Args:
         scenario: what every cell learns.
@@ -101,20 +111,11 @@ def run_study(
             f"--jobs is how many runs go on at once here, at least 1; got {jobs}. Ray decides for "
             "itself, so leave it out there."
         )
-    given = dict(settings or {})
     cells = [
-        Cell(
-            scenario=scenario,
-            method=method,
-            seed=seed,
-            out=out / f"{method}-seed{seed}",
-            backbone=backbone,
-            settings=given,
-        )
-        for method, seed in grid.cells()
+        _cell(scenario, variant, seed, out, backbone, settings or {})
+        for variant, seed in grid.cells()
     ]
-    for cell in cells:
-        resolve(scenario, cell.method, backbone=backbone, seed=cell.seed, settings=given)
+    _check(cells)
     if engine == "ray":
         from continual.studies.on_ray import run_on_ray
 
@@ -124,6 +125,60 @@ def run_study(
 
         return run_in_processes(cells, min(jobs, len(cells)), reporter)
     return run_here(cells, reporter)
+
+
+def _check(cells: Sequence[Cell]) -> None:
+    """Resolve every cell; two that would be the same run are one too many."""
+    known: dict[str, Path] = {}
+    for cell in cells:
+        config, _ = resolve(
+            cell.scenario,
+            cell.method,
+            backbone=cell.backbone,
+            seed=cell.seed,
+            settings=cell.settings,
+        )
+        text = config.model_dump_json()
+        if text in known:
+            raise InputError(
+                f"{cell.out.name} and {known[text].name} are the same run; name one of them."
+            )
+        known[text] = cell.out
+
+
+def _cell(
+    scenario: Scenario,
+    variant: str,
+    seed: int,
+    out: Path,
+    backbone: str | None,
+    settings: Mapping[str, Any],
+) -> Cell:
+    method, *own = SETTING.split(variant)
+    combined = dict(settings)
+    for section, values in parse_assignments(own).items():
+        old = combined.get(section, {})
+        combined[section] = {**old, **values} if isinstance(values, Mapping) else values
+    return Cell(
+        scenario=scenario,
+        method=method,
+        seed=seed,
+        out=out / re.sub(r"[^\w.=+-]", "_", f"{'-'.join([method, *own])}-seed{seed}"),
+        backbone=backbone,
+        settings=combined,
+    )
+
+
+def _apart(text: str) -> list[str]:
+    """Split at commas outside brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def run_here(cells: Sequence[Cell], reporter: Reporter) -> list[RunRecord]:

@@ -71,9 +71,10 @@ class RetainedAccuracy:
             return None
         key = (state, j, candidates)
         if key not in self._known:
-            self._known[key] = self.backbone.score(
-                task, self._encoded[j], candidates, self.batch_size
-            )
+            with self.adaptation.serving(j):
+                self._known[key] = self.backbone.score(
+                    task, self._encoded[j], candidates, self.batch_size
+                )
         return self._known[key]
 
 

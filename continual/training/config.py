@@ -12,7 +12,7 @@ class TrainConfig(BaseModel):
 
     epochs: int = Field(default=1, ge=1, description="passes over each task's training split")
     max_steps: int | None = Field(
-        default=None, ge=1, description="stop an experience after this many optimiser steps"
+        default=None, ge=1, description="stop a task after this many optimiser steps"
     )
     batch_size: int = Field(default=16, ge=1, description="examples per optimiser step")
     micro_batch_size: int | None = Field(
@@ -40,6 +40,11 @@ class TrainConfig(BaseModel):
         default="current",
         description="classes in the loss of a head: those of the task (local) or all seen",
     )
+    joint: bool = Field(
+        default=False,
+        description="learn all tasks at once, shuffled, when the last experience comes: the "
+        "control that cannot forget; only the last row of R is then evaluated",
+    )
     early_stop: int | None = Field(
         default=None,
         ge=1,
@@ -58,4 +63,60 @@ class TrainConfig(BaseModel):
                 f"micro_batch_size ({self.micro_batch_size}) must not exceed batch_size "
                 f"({self.batch_size}), of which it is a part"
             )
+        if self.joint and self.early_stop is not None:
+            raise ValueError(
+                "early_stop watches one task's validation split; joint learns them all"
+            )
         return self
+
+
+class RehearsalConfig(BaseModel):
+    """Examples of earlier tasks, learned again: ``--set rehearsal.NAME=VALUE``; any method."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(default=0, ge=0, description="examples kept of all tasks together; 0: none")
+    per_step: int | None = Field(
+        default=None,
+        ge=1,
+        description="kept examples learned beside those of every optimiser step; left out: as many "
+        "as train.batch_size",
+    )
+    policy: Literal["reservoir", "class-balanced"] = Field(
+        default="reservoir",
+        description="reservoir keeps a uniform sample of all that was seen, class-balanced as many "
+        "of each class of each task as the size allows",
+    )
+
+
+class EWCConfig(BaseModel):
+    """Elastic weight consolidation: ``--set ewc.NAME=VALUE``; see ``training/ewc.py``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lam: float = Field(default=0.0, ge=0, description="λ, weight of the penalty; 0: none")
+    fisher: Literal["adapter", "weights"] = Field(
+        default="adapter",
+        description="of the numbers that learn, or of the whole adapted weights W + ΔW",
+    )
+    decay: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="γ of online EWC, whose anchor is the last task's end; left out: an anchor for "
+        "every task",
+    )
+    samples: int = Field(default=200, ge=1, description="examples per task to estimate it from")
+    labels: Literal["data", "model"] = Field(
+        default="data",
+        description="whose labels: the data's (empirical Fisher) or drawn from the model (Fisher)",
+    )
+
+
+class LwFConfig(BaseModel):
+    """Learning without forgetting, by distillation: ``--set lwf.NAME=VALUE``; any method."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lam: float = Field(default=0.0, ge=0, description="weight of the distillation; 0: none")
+    temperature: float = Field(default=2.0, gt=0, description="T, softens both distributions")

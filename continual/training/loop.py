@@ -3,7 +3,8 @@
     for each experience:
         begin the task                      heads and adapters grow; the function does not change
         fresh optimiser over exactly the trainable numbers
-        for each step: loss + penalty, one update
+        for each step: loss + penalties, one update; kept examples of earlier tasks among them
+        remember                            examples and importances that later tasks will need
         observe                             a row of R (`observe` reads, and never writes)
 
 The loss of a step is a sum of nats divided by the count of the whole step (target tokens for
@@ -11,17 +12,19 @@ language models, examples for heads), however the step is cut into micro-batches
 added once per step. What a step does depends on (seed, experience, step) and the state alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from continual.scenario import Candidates, Experience
 from continual.training.checkpoint import Checkpoint, Position
+from continual.training.distillation import Teacher
 from continual.training.early_stop import EarlyStop
+from continual.training.lesson import Course, prepare
 from continual.training.optimiser import load_optimiser_state, make_optimiser, optimiser_state
-from continual.training.order import plan
-from continual.training.step import Learner, Lesson, make_accelerator, take_step
+from continual.training.step import Learner, make_accelerator, take_step
 
 BEFORE = Position(experience=-1, step=0, phase="evaluated")
 
@@ -51,6 +54,8 @@ def learn(learner: Learner, resumed: Checkpoint | None = None) -> Iterator[int]:
         step = at.step
         if continuing is None:
             begin(learner, experience)
+        if learner.config.joint and i < len(learner.scenario) - 1:
+            continue
         if continuing is None or at.phase == "training":
             step = _train(learner, experience, continuing)
             learner.save(_snapshot(learner, Position(experience=i, step=step, phase="trained")))
@@ -73,39 +78,43 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
     if not trainable:
         return 0  # the frozen control: an experience passes and nothing learns
     config, i = learner.config, experience.index
-    lesson = _prepare(learner, experience)
+    course = prepare(
+        learner.scenario, learner.backbone, config, learner.memory, experience, learner.seed
+    )
+    teacher = Teacher.begin(learner.lwf, learner.scenario, learner.adaptation, i)
     optimiser = make_optimiser(trainable, learner.lr, config.weight_decay)
     done, stop = 0, EarlyStop.begin(config.early_stop)
     if continuing is not None:
         done = continuing.position.step
         load_optimiser_state(optimiser, trainable, _part(continuing, "optimiser"))
+        teacher = Teacher(learner.lwf, _part(continuing, "teacher"), teacher.known)
         stop = EarlyStop.resume(config.early_stop, continuing)
     accelerator = make_accelerator(learner)
     learner.backbone.train()
-    while done < lesson.plan.steps and not stop.stopped:
-        take_step(learner, lesson, accelerator, optimiser, done)
+    while done < course.steps and not stop.stopped:
+        take_step(learner, course, teacher, accelerator, optimiser, done)
         done += 1
-        learner.tick(i, done, lesson.plan.steps)
-        if config.early_stop is not None and done % lesson.plan.per_epoch == 0:
-            nats = validation_nats(learner, experience, lesson.candidates)
+        learner.tick(i, done, course.steps)
+        if config.early_stop is not None and done % course.plans[0].per_epoch == 0:
+            nats = validation_nats(learner, experience, course.lessons[0].candidates)
             stop.update(nats, learner.adaptation)
             learner.log({"experience": i, "step": done, "validation_nats": nats})
-        if done % config.checkpoint_steps == 0 and done < lesson.plan.steps:
+        if done % config.checkpoint_steps == 0 and done < course.steps:
             at = Position(experience=i, step=done, phase="training")
-            learner.save(_snapshot(learner, at, optimiser, stop))
+            learner.save(_snapshot(learner, at, Moment(optimiser, stop, teacher)))
     stop.restore_best(learner.adaptation)
     learner.backbone.eval()
+    _remember(learner, course)
     return done
 
 
-def _prepare(learner: Learner, experience: Experience) -> Lesson:
-    encoded = learner.backbone.encode(experience.task, experience.task.load().train)
-    return Lesson(
-        experience=experience,
-        encoded=encoded,
-        candidates=learner.scenario.candidates(experience.index, experience.index),
-        plan=plan(len(encoded), learner.config),
-    )
+def _remember(learner: Learner, course: Course) -> None:
+    """Keep of an experience what later ones will need: examples, and what mattered to it."""
+    for lesson in course.lessons:
+        learner.elastic.consolidate(learner.backbone, learner.adaptation, lesson, learner.seed)
+        labels = lesson.task.load().train.column("label") if lesson.task.labels else None
+        rows = len(lesson.task.load().train)
+        learner.memory.admit(lesson.index, [0] * rows if labels is None else list(labels))
 
 
 def validation_nats(
@@ -125,20 +134,25 @@ def validation_nats(
     return nats / count
 
 
-def _snapshot(
-    learner: Learner,
-    position: Position,
-    optimiser: torch.optim.Optimizer | None = None,
-    stop: EarlyStop | None = None,
-) -> Checkpoint:
-    tensors = {f"state|{n}": t for n, t in learner.adaptation.state().items()}
-    facts: dict[str, Any] = {}
-    if optimiser is not None:
-        moments = optimiser_state(optimiser, learner.adaptation.trainable())
-        tensors |= {f"optimiser|{n}": t for n, t in moments.items()}
-    if stop is not None:
-        tensors |= {f"best|{n}": t for n, t in stop.best_state.items()}
-        facts["early_stop"] = stop.facts()
+@dataclass(frozen=True)
+class Moment:
+    """What is in the middle of an experience and gone at its end."""
+
+    optimiser: torch.optim.Optimizer
+    stop: EarlyStop
+    teacher: Teacher
+
+
+def _snapshot(learner: Learner, position: Position, moment: Moment | None = None) -> Checkpoint:
+    memory, tensors = learner.memory, _named("state", learner.adaptation.state())
+    ids = {j: learner.scenario[j].task.load().train.column("id") for j in memory.rows()}
+    facts: dict[str, Any] = {"memory": memory.facts(ids)}
+    tensors |= _named("elastic", learner.elastic.tensors())
+    if moment is not None:
+        moments = optimiser_state(moment.optimiser, learner.adaptation.trainable())
+        tensors |= _named("optimiser", moments) | _named("best", moment.stop.best_state)
+        tensors |= _named("teacher", moment.teacher.numbers)
+        facts["early_stop"] = moment.stop.facts()
     return Checkpoint(position=position, tensors=tensors, facts=facts)
 
 
@@ -148,6 +162,12 @@ def _restore(learner: Learner, resumed: Checkpoint) -> None:
         if experience.index <= resumed.position.experience:
             begin(learner, experience)
     learner.adaptation.load_state(_part(resumed, "state"))
+    learner.memory.restore(resumed.facts["memory"])
+    learner.elastic.restore(_part(resumed, "elastic"), learner.backbone.device)
+
+
+def _named(kind: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{kind}|{name}": tensor for name, tensor in tensors.items()}
 
 
 def _part(checkpoint: Checkpoint, kind: str) -> dict[str, torch.Tensor]:

@@ -1,21 +1,25 @@
 """One optimiser step: micro-batches, the penalty once, clip, update."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import Tensor
 
 from continual.adapters.adaptation import Adaptation
-from continual.backbone.base import Backbone, Encoded
-from continual.scenario import Candidates, Experience, Scenario
+from continual.backbone.base import Backbone
+from continual.scenario import Scenario
 from continual.training.checkpoint import Checkpoint
-from continual.training.config import TrainConfig
-from continual.training.order import Plan, batch_indices, learning_rate, step_randomness
+from continual.training.config import LwFConfig, TrainConfig
+from continual.training.distillation import Teacher
+from continual.training.ewc import ElasticWeights
+from continual.training.lesson import Course, Lesson, Portion
+from continual.training.order import learning_rate, step_randomness
+from continual.training.rehearsal import Memory
 
 MAX_NAMED_EXAMPLES = 5
 
@@ -30,6 +34,9 @@ class Learner:
 
     Attributes:
         lr: peak learning rate.
+        lwf: how the model from before a task is distilled.
+        memory: what is kept of earlier tasks; empty where nothing is.
+        elastic: what earlier tasks hold in place; nothing where it has no weight.
         save: receives a checkpoint to keep.
         log: receives one event as a flat mapping of names to numbers.
         observe: called with (i, steps made) after experience i, and before any training with
@@ -43,20 +50,13 @@ class Learner:
     config: TrainConfig
     lr: float
     seed: int
+    lwf: LwFConfig
+    memory: Memory
+    elastic: ElasticWeights
     save: Callable[[Checkpoint], None]
     log: Callable[[dict[str, Any]], None]
     observe: Callable[[int, int], None]
     tick: Callable[[int, int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """One experience, made ready: its encoded training split, its classes and its steps."""
-
-    experience: Experience
-    encoded: Encoded
-    candidates: Candidates | None
-    plan: Plan
 
 
 def make_accelerator(learner: Learner) -> Accelerator:
@@ -72,7 +72,8 @@ def make_accelerator(learner: Learner) -> Accelerator:
 
 def take_step(
     learner: Learner,
-    lesson: Lesson,
+    course: Course,
+    teacher: Teacher,
     accelerator: Accelerator,
     optimiser: torch.optim.Optimizer,
     step: int,
@@ -82,58 +83,76 @@ def take_step(
     Raises:
         NonFiniteLossError: loss or penalty is infinite or not a number; nothing was updated.
     """
-    config, i = learner.config, lesson.experience.index
-    chosen = batch_indices(lesson.plan, learner.seed, i, step)
-    rate = learning_rate(config, learner.lr, step, lesson.plan.steps)
+    config, i = learner.config, course.experience
+    portions = course.portions(step)
+    rate = learning_rate(config, learner.lr, step, course.steps)
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     with step_randomness(learner.seed, i, step, learner.backbone.device):
-        loss = _accumulate(learner, lesson, accelerator, chosen)
-        penalty = learner.adaptation.penalty()
-        if penalty.requires_grad:
-            accelerator.backward(penalty)
-    cost = float(penalty.detach())
-    if not math.isfinite(loss + cost):
-        raise NonFiniteLossError(_non_finite(lesson, step, loss, cost, chosen))
+        loss, distilled = _accumulate(learner, teacher, accelerator, portions)
+        penalty, elastic = learner.adaptation.penalty(), learner.elastic.penalty(learner.adaptation)
+        for term in (penalty, elastic):
+            if term.requires_grad:
+                accelerator.backward(term)
+    costs = {"penalty": float(penalty.detach()), "ewc": float(elastic.detach()), "lwf": distilled}
+    if not math.isfinite(loss + sum(costs.values())):
+        raise NonFiniteLossError(_non_finite(i, step, loss, costs, portions))
     if config.clip is not None:
         torch.nn.utils.clip_grad_norm_(learner.adaptation.trainable().values(), config.clip)
     optimiser.step()
-    if (step + 1) % config.log_steps == 0 or step + 1 == lesson.plan.steps:
-        learner.log({"experience": i, "step": step + 1, "loss": loss, "penalty": cost, "lr": rate})
+    learner.adaptation.after_step(rate)
+    if (step + 1) % config.log_steps == 0 or step + 1 == course.steps:
+        present = {name: cost for name, cost in costs.items() if name == "penalty" or cost}
+        learner.log({"experience": i, "step": step + 1, "loss": loss, **present, "lr": rate})
 
 
 def _accumulate(
-    learner: Learner, lesson: Lesson, accelerator: Accelerator, chosen: np.ndarray
-) -> float:
-    """Leave the gradient of the step's mean loss in the parameters; return that loss in nats.
+    learner: Learner, teacher: Teacher, accelerator: Accelerator, portions: Sequence[Portion]
+) -> tuple[float, float]:
+    """Leave the gradient of the step's mean loss in the parameters.
 
     The gradient of the sum over all micro-batches is divided by their whole count at the end, so
     that micro-batches of unequal length weigh as they would in one batch.
+
+    Returns:
+        The mean loss in nats, and what distillation adds to it.
     """
-    config = learner.config
-    size = config.micro_batch_size or config.batch_size
-    nats, count = 0.0, 0
-    for k in range(0, len(chosen), size):
-        batch = lesson.encoded.batch(chosen[k : k + size])
-        with accelerator.autocast():
-            total, part = learner.backbone.loss(
-                batch, lesson.candidates, config.class_loss == "current"
-            )
-        accelerator.backward(total)
-        nats, count = nats + float(total.detach()), count + part
+    size = learner.config.micro_batch_size or learner.config.batch_size
+    nats, distilled, count = 0.0, 0.0, 0
+    for portion in portions:
+        for k in range(0, len(portion.chosen), size):
+            batch = portion.lesson.encoded.batch(portion.chosen[k : k + size])
+            with accelerator.autocast():
+                loss, extra, part = _cost(learner, teacher, batch, portion.lesson)
+            accelerator.backward(loss + extra)
+            nats, distilled = nats + float(loss.detach()), distilled + float(extra.detach())
+            count += part
     for parameter in learner.adaptation.trainable().values():
         if parameter.grad is not None:
             parameter.grad.div_(count)
-    return nats / count
+    return nats / count, distilled / count
 
 
-def _non_finite(lesson: Lesson, step: int, loss: float, penalty: float, chosen: np.ndarray) -> str:
-    names = [lesson.encoded.ids[k] for k in chosen[:MAX_NAMED_EXAMPLES]]
+def _cost(
+    learner: Learner, teacher: Teacher, batch: dict[str, Tensor], lesson: Lesson
+) -> tuple[Tensor, Tensor, int]:
+    """Return the summed nats of a batch, what distillation adds, and their count."""
+    candidates, local = lesson.candidates, lesson.current_only
+    before = teacher.says(learner.backbone, learner.adaptation, batch, candidates)
+    now = learner.backbone.answers(batch, candidates, local, teacher.known)
+    return now.nats(), teacher.cost(before, now), len(now.truth)
+
+
+def _non_finite(
+    i: int, step: int, loss: float, costs: Mapping[str, float], portions: Sequence[Portion]
+) -> str:
+    own = portions[0]
+    names = [own.lesson.encoded.ids[k] for k in own.chosen[:MAX_NAMED_EXAMPLES]]
+    terms = ", ".join(f"{name} {cost}" for name, cost in {"loss": loss, **costs}.items())
     return (
-        f"the loss is not finite on task {lesson.experience.task.name!r} (experience "
-        f"{lesson.experience.index}) at step {step}: loss {loss}, penalty {penalty}; its batch has "
-        f"{len(chosen)} examples, the first are {names}. The update was not made and the last "
-        "checkpoint is whole. Look at those examples and run the same command again; or lower "
-        "train.lr, which needs a new directory."
+        f"the loss is not finite on task {own.lesson.task.name!r} (experience {i}) at step {step}: "
+        f"{terms}; its batch has {len(own.chosen)} examples, the first are {names}. The update was "
+        "not made and the last checkpoint is whole. Look at those examples and run the same "
+        "command again; or lower train.lr, which needs a new directory."
     )

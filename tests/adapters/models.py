@@ -7,6 +7,22 @@ from continual.adapters import METHODS, Adaptation, attach, configure
 from continual.adapters.base import Adapter, Site
 
 ADAPTER_METHODS = sorted(name for name, method in METHODS.items() if method.adapter is not None)
+RESTARTS = {"magnitudes": "shared", "boundary": "restart"}
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of every method
+    "curlora unit": ("curlora", {"normalize": "unit"}),
+    "curlora qr, fewer rows": ("curlora", {"normalize": "qr", "row_rank": 1}),
+    "curlora per task": ("curlora", {"cores": "per_task"}),
+    "curlora published": ("curlora", {"compat": "published", "lam": 0.1}),
+    "nlora factors": ("nlora", {"penalty": "factors", "reduction": "sum", "lam": 0.01}),
+    "nlora proximal": ("nlora", {"penalty": "proximal"}),
+    "nlora sampled": ("nlora", {"sampling": 0.5}),
+    "olora published": ("olora", {"penalty": "published", "lam_norm": 0.1, "normalize": True}),
+    "slora restarts, shared": ("slora", RESTARTS),
+    "slora by factors": ("slora", {"normalize": "factors"}),
+    "slora rank schedule": ("slora", {"ranks": ((2, 1),)}),
+    "slora fold": ("slora", {"fold": 1e-9}),
+}
+ADAPTERS = {**{name: (name, {}) for name in ADAPTER_METHODS}, **VARIANTS}
 TOKENS = torch.arange(24).reshape(2, 12) % 31
 
 
@@ -17,14 +33,20 @@ def site(m: int = 7, n: int = 5, *, seed: int = 3, dtype: torch.dtype = torch.fl
     return Site(name="layer", weight=weight, share=1.0, seed=seed)
 
 
-def config_of(method: str, rank: int = 3) -> object:
-    """The method's config at a small rank."""
-    return configure(method, {"rank": rank} if METHODS[method].adapter else {})
+def method_of(name: str) -> str:
+    """The method of a variant."""
+    return ADAPTERS.get(name, (name, {}))[0]
+
+
+def config_of(name: str, rank: int = 3) -> object:
+    """The config of a method or a variant at a small rank."""
+    method, settings = ADAPTERS.get(name, (name, {}))
+    return configure(method, {"rank": rank, **settings} if METHODS[method].adapter else {})
 
 
 def adapter_of(method: str, where: Site, rank: int = 3) -> Adapter:
     """A fresh adapter."""
-    kind = METHODS[method].adapter
+    kind = METHODS[method_of(method)].adapter
     assert kind is not None
     return kind(where, config_of(method, rank))
 
@@ -40,6 +62,7 @@ def train_adapter(adapter: Adapter, n: int, steps: int = 4, seed: int = 0) -> Ad
         loss = (adapter(x, torch.zeros_like(target)) - target).square().mean() + adapter.penalty()
         loss.backward()
         optimiser.step()
+        adapter.after_step(0.05)
     return adapter
 
 
@@ -148,10 +171,11 @@ def inputs(model: One, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(4, 3, n, generator=torch.Generator().manual_seed(2)).to(dtype)
 
 
-def adapted(method: str, model: One, tasks: int) -> Adaptation:
+def adapted(method: str, model: One, tasks: int, rank: int = 3) -> Adaptation:
     """The model after real training on a number of tasks."""
     x = inputs(model, model.layer.weight.dtype)
-    adaptation = attach(model, method, config_of(method), targets=["layer"], seed=4)
+    config = config_of(method, rank)
+    adaptation = attach(model, method_of(method), config, targets=["layer"], seed=4)
     for task in range(tasks):
         adaptation.begin_task(task)
         optimiser = torch.optim.AdamW(adaptation.trainable().values(), lr=0.05)
@@ -159,4 +183,5 @@ def adapted(method: str, model: One, tasks: int) -> Adaptation:
             optimiser.zero_grad()
             (model(x).float().sub(task + 1).square().mean() + adaptation.penalty()).backward()
             optimiser.step()
+            adaptation.after_step(0.05)
     return adaptation

@@ -73,7 +73,8 @@ def test_beginning_a_task_forgets_nothing(name, method):
 
     adaptation.begin_task(3)
 
-    assert_close(logits(adaptation.model), before, rtol=1e-5, atol=1e-6)
+    with adaptation.serving(2):  # for methods that must be told the task
+        assert_close(logits(adaptation.model), before, rtol=1e-5, atol=1e-6)
 
 
 @every_model

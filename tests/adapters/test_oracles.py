@@ -6,10 +6,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from continual.adapters import CURLoRAConfig, LoRAConfig, NLoRAConfig, SLoRAConfig, attach
+from continual.adapters.absolute import absolute_sum
 from continual.adapters.curlora import CURLoRA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA
-from continual.adapters.nlora import NLoRA, absolute_sum
+from continual.adapters.nlora import NLoRA
 from continual.adapters.slora import SLoRA
 from continual.errors import InputError
 from tests.adapters.models import adapter_of, site, train_adapter
@@ -54,7 +55,7 @@ def test_curlora_gradient_is_the_chain_rule():
     """∂L/∂U = α Cᵗ (∂L/∂W) Rᵗ, with C and R taken from the weight itself."""
     where = site(9, 6)
     adapter = CURLoRA(where, CURLoRAConfig(rank=4, alpha=0.5))
-    nn.init.normal_(adapter.U)
+    nn.init.normal_(adapter.cores.core)
     x, target = torch.randn(8, 6), torch.randn(8, 9)
     weight = (where.weight + adapter.delta_weight()).detach().requires_grad_()
 
@@ -63,7 +64,7 @@ def test_curlora_gradient_is_the_chain_rule():
 
     C, R = where.weight[:, adapter.columns], where.weight[adapter.rows]
     assert len(set(adapter.columns.tolist())) == len(set(adapter.rows.tolist())) == 4
-    assert_close(adapter.U.grad, 0.5 * C.T @ weight.grad @ R.T, rtol=1e-4, atol=1e-4)
+    assert_close(adapter.cores.core.grad, 0.5 * C.T @ weight.grad @ R.T, rtol=1e-4, atol=1e-4)
 
 
 def test_curlora_counts_of_the_paper():
@@ -115,8 +116,8 @@ def test_nlora_penalty_starts_at_zero_with_zero_gradient():
     adapter.penalty().backward()
 
     assert adapter.penalty() == 0.0
-    assert not adapter.pair.B.grad.any()
-    assert not adapter.pair.A.grad.any()
+    assert not adapter.pairs.pair.B.grad.any()
+    assert not adapter.pairs.pair.A.grad.any()
 
 
 def test_nlora_penalty_of_a_model_is_the_mean_over_all_adapted_numbers():
@@ -126,7 +127,7 @@ def test_nlora_penalty_of_a_model_is_the_mean_over_all_adapted_numbers():
         model, "nlora", NLoRAConfig(rank=2, alpha=6.0, lam=7.0), targets="all-linear"
     )
     for adapter in adaptation.adapters.values():
-        nn.init.normal_(adapter.pair.B)
+        nn.init.normal_(adapter.pairs.pair.B)
 
     changes = [a.delta_weight().flatten() for a in adaptation.adapters.values()]
 
@@ -168,15 +169,17 @@ def test_slora_is_the_sum_of_the_paper():
         train_adapter(adapter, 5, seed=task)
         pairs.append(adapter.pair.product().detach().double())
 
-    magnitudes = adapter.magnitudes.detach().double()
+    magnitudes = adapter.magnitudes.values.detach().double()
     directions = [product / product.norm() for product in pairs[:-1]]
     expected = sum(a * d for a, d in zip(magnitudes[:-1], directions, strict=True))
     expected = expected + magnitudes[-1] * pairs[-1]
 
     assert_close(adapter.delta_weight().detach().double(), expected, rtol=1e-5, atol=1e-6)
     for k in range(3):
-        B = adapter.directions.B[:, 2 * k : 2 * k + 2]
-        assert (B @ adapter.directions.A[2 * k : 2 * k + 2]).norm() == pytest.approx(1.0, abs=1e-6)
+        B = adapter.directions.stack.B[:, 2 * k : 2 * k + 2]
+        assert (B @ adapter.directions.stack.A[2 * k : 2 * k + 2]).norm() == pytest.approx(
+            1.0, abs=1e-6
+        )
 
 
 def test_slora_trains_every_magnitude_and_no_past_direction():
@@ -186,14 +189,14 @@ def test_slora_trains_every_magnitude_and_no_past_direction():
         adapter.begin_task(task)
         train_adapter(adapter, 5, seed=task)
     adapter.begin_task(3)
-    factors = adapter.directions.A.clone(), adapter.directions.B.clone()
-    magnitudes = adapter.magnitudes.detach().clone()
+    factors = adapter.directions.stack.A.clone(), adapter.directions.stack.B.clone()
+    magnitudes = adapter.magnitudes.values.detach().clone()
 
     train_adapter(adapter, 5, seed=9)
 
-    assert torch.equal(adapter.directions.A, factors[0])
-    assert torch.equal(adapter.directions.B, factors[1])
-    assert (adapter.magnitudes != magnitudes).all()
+    assert torch.equal(adapter.directions.stack.A, factors[0])
+    assert torch.equal(adapter.directions.stack.B, factors[1])
+    assert (adapter.magnitudes.values != magnitudes).all()
     assert magnitudes[-1] == pytest.approx(0.8)
 
 
@@ -205,7 +208,7 @@ def test_slora_moves_the_norm_into_the_magnitude():
 
     adapter.begin_task(1)
 
-    assert adapter.magnitudes.tolist() == pytest.approx([norm, 0.8])
+    assert adapter.magnitudes.values.tolist() == pytest.approx([norm, 0.8])
 
 
 def test_slora_keeps_a_place_for_a_direction_that_learned_nothing():
@@ -215,7 +218,7 @@ def test_slora_keeps_a_place_for_a_direction_that_learned_nothing():
     adapter.begin_task(1)
     train_adapter(adapter, 5)
 
-    assert adapter.magnitudes.detach()[0] == 0.0
+    assert adapter.magnitudes.values.detach()[0] == 0.0
     assert adapter.delta_weight().isfinite().all()
 
 

@@ -52,11 +52,14 @@ def test_every_method_runs_end_to_end(tmp_path, method):
     matrix = record.matrix()
 
     assert record.complete
+    rows = matrix[-1:] if method == "joint" else matrix
     assert matrix.shape == (2, 2)
-    assert ((matrix >= 0) & (matrix <= 1)).all()
+    assert ((rows >= 0) & (rows <= 1)).all()
     assert np.isfinite(record.baseline()).all()
     assert (record.majority() == 0.5).all()
-    assert len(record.examples()) == 3 * 2 * 8
+    assert len(record.examples()) == (1 + len(rows)) * 2 * 8
+    if method == "per-task":
+        assert (matrix[:, 0] == matrix[0, 0]).all()  # later tasks do not touch it
     nats = {
         row.experience: row.value for row in record.score_rows if row.metric == "nats_per_token"
     }
@@ -74,18 +77,24 @@ def test_training_learns_and_the_loss_falls(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "extra"),
+    ("method", "extra", "beside"),
     [
-        ("curlora", {}),
-        ("nlora", {"micro_batch_size": 3}),
-        ("slora", {}),
-        ("inclora", {"early_stop": 1, "epochs": 2}),
-        ("full", {"schedule": "linear"}),
+        ("curlora", {}, {}),
+        ("nlora", {"micro_batch_size": 3}, {}),
+        ("slora", {}, {"lwf": {"lam": 1.0}}),
+        ("inclora", {"early_stop": 1, "epochs": 2}, {}),
+        ("full", {"schedule": "linear"}, {}),
+        ("joint", {}, {}),
+        ("per-task", {}, {}),
+        ("slora", {}, {"rehearsal": {"size": 10, "policy": "class-balanced"}}),
+        ("nlora", {}, {"method": {"sampling": 0.3}, "rehearsal": {"size": 10}}),
+        ("lora", {"micro_batch_size": 3}, {"ewc": {"lam": 5.0, "samples": 4, "labels": "model"}}),
+        ("olora", {}, {"ewc": {"lam": 5.0, "samples": 4, "fisher": "weights", "decay": 0.9}}),
     ],
 )
-def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path, method, extra):
+def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path, method, extra, beside):
     """Ended at many places and continued each time, it leaves the same bytes."""
-    settings = {**QUICK, "train": {**QUICK["train"], **extra}}
+    settings = {**QUICK, "train": {**QUICK["train"], **extra}, **beside}
     scenario = small_scenario(2)
     run(scenario, method, out=tmp_path / "whole", settings=settings)
     torn = tmp_path / "torn"

@@ -100,3 +100,65 @@ def test_assignments_that_cannot_be_read(assignment, message):
 def test_values_are_yaml_and_scientific_numbers(text, value):
     """1e-3 is a number although YAML 1.1 reads it as a word."""
     assert parse_assignments([f"train.x={text}"]) == {"train": {"x": value}}
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("nlora", {}), ("slora", {}), ("inclora", {})],
+)
+def test_ewc_on_numbers_that_begin_anew_is_refused(method, options):
+    """It would hold the new task's numbers where the old task's were."""
+    given = {"method": options, "ewc": {"lam": 1.0}}
+    with pytest.raises(InputError, match="give ewc.fisher=weights"):
+        resolve(scenario(), method, backbone=None, seed=0, settings=given)
+
+    given["ewc"]["fisher"] = "weights"
+    assert resolve(scenario(), method, backbone=None, seed=0, settings=given)[0].ewc.lam == 1.0
+
+
+@pytest.mark.parametrize(
+    ("method", "section", "expected"),
+    [("replay", "rehearsal", 100), ("ewc", "ewc", 10000.0), ("lwf", "lwf", 1.0)],
+)
+def test_a_method_brings_the_settings_that_make_it(method, section, expected):
+    """The user's own win over them, and go with other methods too."""
+    name = "size" if section == "rehearsal" else "lam"
+    found, _ = resolve(scenario(), method, backbone=None, seed=0, settings={})
+    mine = {section: {name: 7}}
+    other, _ = resolve(scenario(), method, backbone=None, seed=0, settings=mine)
+    curlora, _ = resolve(scenario(), "curlora", backbone=None, seed=0, settings=mine)
+
+    assert getattr(getattr(found, section), name) == expected
+    assert getattr(getattr(other, section), name) == 7
+    assert getattr(getattr(curlora, section), name) == 7
+
+
+def test_settings_that_are_right_alone_and_wrong_together():
+    """The scenario's batch size and the user's micro-batch."""
+    with pytest.raises(InputError, match=r"micro_batch_size \(8\) must not exceed batch_size"):
+        resolve(
+            scenario(train={"batch_size": 4}),
+            "lora",
+            backbone=None,
+            seed=0,
+            settings={"train": {"micro_batch_size": 8}},
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("joint", {"rehearsal": {"size": 9}}, "no earlier task for rehearsal.size"),
+        ("joint", {"lwf": {"lam": 1.0}}, "no earlier task for lwf.lam"),
+        ("replay", {"train": {"joint": True}}, "no earlier task for rehearsal.size"),
+        ("per-task", {"train": {"joint": True}}, "train.joint would train for other tasks"),
+        ("per-task", {"rehearsal": {"size": 9}}, "rehearsal.size would train for other tasks"),
+        ("per-task", {"ewc": {"lam": 1.0}}, "ewc.lam would train for other tasks"),
+        ("curlora", {"method": {"cores": "per_task"}, "lwf": {"lam": 1.0}}, "lwf.lam would train"),
+        ("slora", {"method": {"boundary": "restart"}, "lwf": {"lam": 1.0}}, "boundary=continue"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(method, settings, message):
+    """Instead of being ignored, or of training one task's numbers for another."""
+    with pytest.raises(InputError, match=message):
+        resolve(scenario(), method, backbone=None, seed=0, settings=settings)

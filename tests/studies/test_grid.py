@@ -55,6 +55,41 @@ def test_runs_at_once_leave_what_runs_in_turn_leave(tmp_path):
     assert any("learning" in text for text in heard)
 
 
+def test_a_method_may_have_settings_of_its_own(tmp_path):
+    """Each variant has a directory of its own, named so that it is a path of one part."""
+    grid = Grid.parse("lora,lora:train.lr=0.03:method.rank=2", "0")
+    plain, other = run_study(
+        small_scenario(1), grid, out=tmp_path, settings=QUICK, reporter=SilentReporter()
+    )
+
+    assert (plain.config["train"]["lr"], other.config["train"]["lr"]) == (0.003, 0.03)
+    assert other.config["train"]["batch_size"] == QUICK["train"]["batch_size"]
+    assert other.config["method_options"]["rank"] == 2
+    assert other.path.name == "lora-train.lr=0.03-method.rank=2-seed0"
+
+
+def test_settings_of_a_method_may_hold_lists_and_colons():
+    """Commas in brackets and colons in a regular expression separate nothing."""
+    grid = Grid.parse("slora:method.ranks=[[0,4],[2,2]],lora:method.targets=re:.*q_proj", "0")
+
+    assert grid.methods == (
+        "slora:method.ranks=[[0,4],[2,2]]",
+        "lora:method.targets=re:.*q_proj",
+    )
+
+
+@pytest.mark.parametrize(
+    "methods", ["lora,seqlora", "lora,lora:train.lr=0.003", "lora:train.lr=0.03,lora:train.lr=3e-2"]
+)
+def test_the_same_run_twice_is_refused(tmp_path, methods):
+    """Whatever the words: it would count twice in every interval."""
+    with pytest.raises(InputError, match="are the same run"):
+        run_study(
+            small_scenario(1), Grid.parse(methods, "0"), out=tmp_path, reporter=SilentReporter()
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_goes_wrong_in_a_process_is_told_here(tmp_path):
     """As the error that it is; what was finished stays."""
     (tmp_path / "frozen-seed0").mkdir()

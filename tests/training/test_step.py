@@ -4,28 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from continual.adapters import attach
-from continual.backbone import load_backbone
-from continual.training.config import TrainConfig
 from continual.training.loop import begin, learn
-from continual.training.step import Learner, make_accelerator
+from continual.training.step import make_accelerator
 from tests.sequences import small_scenario
-
-
-def learner(**train) -> Learner:
-    backbone = load_backbone("tiny-lm")
-    return Learner(
-        scenario=small_scenario(1),
-        backbone=backbone,
-        adaptation=attach(backbone.model, "lora", model_type=backbone.model_type),
-        config=TrainConfig(batch_size=8, **train),
-        lr=1e-3,
-        seed=0,
-        save=lambda checkpoint: None,
-        log=lambda event: None,
-        observe=lambda experience, step: None,
-        tick=lambda experience, done, total: None,
-    )
+from tests.training.learners import learner
 
 
 def test_a_run_may_want_another_precision_than_the_last_one():

@@ -1,0 +1,70 @@
+"""How many numbers a method trains on a model, by its closed formula: no weights are needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from continual.adapters.base import Site, check_rank
+from continual.adapters.layer import weight_of
+from continual.adapters.registry import check_config, method_named
+from continual.adapters.targets import find_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Trained numbers of one method on one model, heads left out.
+
+    Attributes:
+        method: its name.
+        task: the task, from 0, during which so many learn.
+        trained: how many numbers learn.
+        layers: how many weights are adapted.
+        model: how many numbers the model has, tied ones once.
+    """
+
+    method: str
+    task: int
+    trained: int
+    layers: int
+    model: int
+
+
+def count_trained(
+    model: nn.Module,
+    method: str,
+    config: Any = None,
+    *,
+    targets: str | Sequence[str] = "default",
+    model_type: str = "",
+    task: int = 0,
+) -> Count:
+    """Count without building a single adapter; a model on the meta device will do.
+
+    Args:
+        model: of which only shapes are looked at.
+        method: a name in ``METHODS`` or an alias.
+        config: the method's config; its defaults for None.
+        targets: as for ``attach``.
+        model_type: as for ``attach``.
+        task: which task of the sequence; some methods train more in later ones.
+
+    Raises:
+        InputError: unknown method, config of another method, no layer to adapt, a rank that does
+            not fit one.
+    """
+    found = method_named(method)
+    config = check_config(found, config)
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    trained, layers = (whole if found.trains == "everything" else 0), 0
+    if found.adapter is not None:
+        bases = find_layers(model, targets, model_type=model_type)
+        weights = {name: weight_of(name, base) for name, base in bases.items()}
+        for name, weight in weights.items():
+            check_rank(config.rank, Site(name=name, weight=weight, share=1.0, seed=0), found.name)
+        shapes = [weight.shape for weight in weights.values()]
+        trained = sum(found.adapter.trained_numbers(m, n, config, task) for m, n in shapes)
+        trained += found.adapter.shared_numbers(config, task)
+        layers = len(shapes)
+    return Count(method=found.name, task=task, trained=trained, layers=layers, model=whole)
