@@ -10,6 +10,7 @@ import yaml
 from continual.errors import InputError
 
 if TYPE_CHECKING:
+    from continual.interop.matrices import Foreign
     from continual.records import RunRecord
 
 
@@ -81,6 +82,19 @@ def scores_of(record: "RunRecord") -> dict[str, Any]:
         "scores": scores(matrix, record.baseline()),
         "probes": {name: [_finite(v) for v in values] for name, values in record.probes().items()},
         "complete": record.complete,
+    }
+
+
+def scores_of_matrix(found: "Foreign") -> dict[str, Any]:
+    """Return R from elsewhere and every score by its definition id, as JSON has them."""
+    from continual.metrics import scores
+
+    b = None if found.b is None else [_finite(cell) for cell in found.b.tolist()]
+    return {
+        "tasks": list(found.tasks),
+        "matrix": [[_finite(cell) for cell in row] for row in found.R.tolist()],
+        "baseline": b,
+        "scores": scores(found.R, found.b),
     }
 
 

@@ -232,7 +232,8 @@ def test_a_report_is_written(continual, finished, tmp_path):
 
 def test_every_command_has_help_with_an_example(continual, tmp_path):
     """--help of each command shows how it is used."""
-    commands = ["run", "study", "report", "scores", "list", "validate", "schema", "export"]
+    commands = ["run", "study", "report", "compare", "scores", "check", "export", "list"]
+    commands += ["validate", "schema", "count", "decompose"]
     for command in commands:
         assert "Example: continual" in continual(command, "--help", cwd=tmp_path).stdout
 
@@ -251,3 +252,50 @@ def test_the_installed_script_is_this_command(tmp_path):
     assert found.returncode == 2
     assert found.stderr.startswith("error: ")
     assert "did you mean 'pydocs'" in found.stderr
+
+
+def test_scores_of_any_matrix(continual, tmp_path, monkeypatch):
+    """A file or standard input, as a table and as JSON; exactly one source."""
+    (tmp_path / "R.csv").write_text("a,b,c\n.8,.1,.1\n.9,.8,.12\n.6,.85,.8\n")
+    shown = continual("scores", "--matrix", "R.csv", cwd=tmp_path)
+    printed = continual("scores", "--matrix", "R.csv", "--json", cwd=tmp_path)
+    found = json.loads(printed.stdout)
+    monkeypatch.setattr(sys, "stdin", __import__("io").StringIO("[[80, null], [60, 70]]"))
+    piped = continual("scores", "--matrix", "-", "--percent", "--json", cwd=tmp_path)
+
+    assert "forgetting.chaudhry2018" in shown.stdout
+    assert found["tasks"] == ["a", "b", "c"]
+    assert round(found["scores"]["forgetting.chaudhry2018"], 3) == 0.125
+    assert json.loads(piped.stdout)["matrix"] == [[0.8, None], [0.6, 0.7]]
+    for bad in ((), ("runs/x", "--matrix", "R.csv")):
+        answer = continual("scores", *bad, cwd=tmp_path)
+        assert answer.returncode == 2
+        assert "give one of" in answer.stderr
+    missing = continual("scores", "--from", "avalanche", "no.csv", cwd=tmp_path)
+    assert (missing.returncode, "there is no no.csv" in missing.stderr) == (2, True)
+
+
+def test_the_gate_has_three_exit_codes(continual, finished, tmp_path):
+    """0 where all holds, 1 where something does not, 2 where the question is wrong."""
+    passed = continual("check", str(finished), "--max-forgetting", "1", cwd=tmp_path)
+    failed = continual(
+        *("check", str(finished), "--min-accuracy", "average=1.01", "--max-forgetting", "1"),
+        cwd=tmp_path,
+    )
+    wrong = continual("check", str(finished), "--min-accuracy", "food", cwd=tmp_path)
+    itself = continual("check", str(finished), "--baseline", str(finished), cwd=tmp_path)
+
+    assert (passed.returncode, failed.returncode, wrong.returncode) == (0, 1, 2)
+    assert passed.stdout.startswith("pass  forgetting.chaudhry2018")
+    assert [line[:4] for line in failed.stdout.splitlines()] == ["pass", "FAIL"]
+    assert "takes TASK=SCORE" in wrong.stderr
+    assert itself.returncode == 0
+
+
+def test_compare_prints_what_a_report_says(continual, finished, tmp_path):
+    """The same tables in the terminal."""
+    printed = continual("compare", str(finished), cwd=tmp_path)
+
+    assert printed.returncode == 0
+    assert "lora" in printed.stdout
+    assert continual("compare", str(tmp_path), cwd=tmp_path).returncode == 2

@@ -6,6 +6,8 @@
 0.125
 """
 
+from continual.metrics.needs import NotEvaluatedError
+from continual.metrics.paired import Paired, example_interval, holm, paired, words
 from continual.metrics.perplexity import (
     bits_per_byte,
     drift,
@@ -20,12 +22,18 @@ __all__ = [
     "METRICS",
     "Estimate",
     "Metric",
+    "NotEvaluatedError",
+    "Paired",
     "bits_per_byte",
     "drift",
     "estimate",
+    "example_interval",
     "final_drift",
+    "holm",
     "metric",
     "nats_per_token",
+    "paired",
     "perplexity_ratio",
     "scores",
+    "words",
 ]

@@ -149,7 +149,7 @@ def spread(change: Factors) -> float:
     if norm == 0.0:
         return 0.0
     size = change[0].shape[0] * change[1].shape[1]
-    return sum(float(np.abs(block).sum()) for block in _blocks(change)) / (norm * np.sqrt(size))
+    return sum(float(np.abs(block).sum()) for block in _blocks(change)) / (norm * size**0.5)
 
 
 def _blocks(change: Factors) -> Iterator[np.ndarray]:

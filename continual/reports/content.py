@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from continual.records import RunRecord
+from continual.reports.against import against_tables
 from continual.reports.comparison import comparison_tables, estimates, shown_ids
 from continual.reports.flips import flips_table, negative_flips
 from continual.reports.groups import Group, flatten, group_runs, settings
+from continual.reports.harm import harm_tables
 from continual.reports.tables import MISSING, Table, definitions_table, matrix_table, score_text
 from continual.reports.verdict import FINGERPRINTS, fingerprints, verdicts, warnings
 
@@ -24,12 +26,14 @@ class Picture:
         words: what it shows, for those who cannot see it.
         draw: returns the figure.
         table: the same numbers as text, where they fit.
+        method: the label of the method it shows, "" where it shows several.
     """
 
     stem: str
     words: str
     draw: Callable[[], "matplotlib.figure.Figure"]
     table: Table | None = None
+    method: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +42,14 @@ class Section:
 
     title: str
     lead: str
+    methods: tuple[str, ...]
+    runs: tuple[RunRecord, ...]
     verdicts: tuple[str, ...]
     warnings: tuple[str, ...]
     comparison: tuple[Table, ...]
     matrices: tuple[Picture, ...]
     curves: tuple[Picture, ...]
+    harm: tuple[Table, ...]
     lost: tuple[tuple[str, tuple[Table, ...]], ...]
     facts: tuple[Table, ...]
 
@@ -56,8 +63,12 @@ class Report:
     definitions: Table
 
 
-def assemble(records: Sequence[RunRecord]) -> Report:
-    """Gather runs into sections, one for each backbone on the same tasks in the same order."""
+def assemble(records: Sequence[RunRecord], baseline: str | None = None) -> Report:
+    """Gather runs into sections, one for each backbone on the same tasks in the same order.
+
+    Raises:
+        InputError: no run has the baseline's name.
+    """
     groups = group_runs(records)
     ids: dict[str, None] = {}
     sections = []
@@ -68,9 +79,12 @@ def assemble(records: Sequence[RunRecord]) -> Report:
             Section(
                 title=f"{group.scenario} on {group.backbone}",
                 lead=_lead(group),
+                methods=tuple(runs.label for runs in group.methods),
+                runs=group.records,
                 verdicts=verdicts(group, found),
                 warnings=warnings(group),
-                comparison=comparison_tables(group, found),
+                comparison=(*comparison_tables(group, found), *against_tables(group, baseline)),
+                harm=harm_tables(group),
                 matrices=tuple(_matrices(group, number)),
                 curves=tuple(_curves(group, number)),
                 lost=tuple(_lost(group)),
@@ -108,6 +122,7 @@ def _matrices(group: Group, section: int) -> list[Picture]:
                     words=f"Retained accuracy matrix of {title}",
                     draw=lambda r=record, t=title: heat_map(r.matrix(), r.baseline(), r.tasks, t),
                     table=matrix_table(record),
+                    method=runs.label,
                 )
             )
     return pictures

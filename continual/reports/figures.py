@@ -22,14 +22,15 @@ from continual.reports.tables import MISSING
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", "-.", ":")
+UNDATED = {"svg": "Date", "png": "Software", "pdf": "CreationDate"}
 LONGEST = 22  # letters of a task name before its middle is left out
 
 
-def render(figure: Figure, form: Literal["svg", "png"]) -> bytes:
-    """Return a figure as the bytes of an SVG or PNG file."""
+def render(figure: Figure, form: Literal["svg", "png", "pdf"]) -> bytes:
+    """Return a figure as the bytes of an SVG, PNG or PDF file, the same ones each time."""
     sink = BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "continual"}):  # ids that do not change
-        metadata = {"Date": None} if form == "svg" else {"Software": None}
+        metadata = {UNDATED[form]: None}
         figure.savefig(sink, format=form, dpi=130, metadata=metadata, facecolor="white")
     return sink.getvalue()
 

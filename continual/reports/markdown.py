@@ -62,6 +62,10 @@ def _section(section: Section, figures: str) -> list[str]:
         blocks.append(_picture(picture, figures))
         if picture.table is not None:
             blocks.append(table(picture.table))
+    if section.harm:
+        blocks.append("### Which experience hurt which task")
+    for found in section.harm:
+        blocks += [f"{escape(found.caption)}.", table(found)]
     blocks.append("### Examples that were lost")
     if not section.lost:
         blocks.append("No run recorded its examples after learning a task and at the end.")

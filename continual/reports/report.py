@@ -6,19 +6,24 @@ from pathlib import Path
 from continual.errors import InputError
 from continual.records import RunRecord, write_atomic
 from continual.reports.content import Report, assemble
+from continual.reports.data import render_json, render_latex
 from continual.reports.html import render_html
 from continual.reports.markdown import render_markdown
 
 
-def write_report(dirs: Sequence[Path], out: Path) -> tuple[Path, Path]:
+def write_report(
+    dirs: Sequence[Path], out: Path, *, baseline: str | None = None
+) -> tuple[Path, Path]:
     """Write a report over runs: a self-contained page, and the same in Markdown beside it.
 
     Runs on different scenarios, backbones or task orders get a section each. Runs that differ in
-    their seed only are averaged. The Markdown's figures go to a folder ``<stem>-figures``.
+    their seed only are averaged. Figures go to a folder ``<stem>-figures`` as PNG (which the
+    Markdown shows), SVG and PDF; tables to ``<stem>.tex``, all numbers to ``<stem>.json``.
 
     Args:
         dirs: run directories, finished or not.
         out: the page, ending in ``.html``; its folder is made where it is missing.
+        baseline: the method that the others are compared with; by default ``lora``.
 
     Returns:
         The paths of the page and of the Markdown file.
@@ -34,7 +39,7 @@ def write_report(dirs: Sequence[Path], out: Path) -> tuple[Path, Path]:
         raise InputError(
             f"a report's path must end in .html; got {out}. Try {out.with_suffix('.html')}."
         )
-    report = assemble(open_runs(dirs))
+    report = assemble(open_runs(dirs), baseline)
     page = render_html(report)
     folder = out.with_name(f"{out.stem}-figures")
     text = render_markdown(report, folder.name)
@@ -42,6 +47,8 @@ def write_report(dirs: Sequence[Path], out: Path) -> tuple[Path, Path]:
     _write_figures(report, folder)
     beside = out.with_suffix(".md")
     write_atomic(beside, text.encode())
+    write_atomic(out.with_suffix(".tex"), render_latex(report).encode())
+    write_atomic(out.with_suffix(".json"), render_json(report).encode())
     write_atomic(out, page.encode())
     return out, beside
 
@@ -74,4 +81,6 @@ def _write_figures(report: Report, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for section in report.sections:
         for picture in (*section.curves, *section.matrices):
-            write_atomic(folder / f"{picture.stem}.png", render(picture.draw(), "png"))
+            drawn = picture.draw()
+            for form in ("png", "svg", "pdf"):
+                write_atomic(folder / f"{picture.stem}.{form}", render(drawn, form))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from continual.metrics import METRICS, scores
 from continual.records import RunRecord
 
@@ -51,6 +53,32 @@ def matrix_table(record: RunRecord) -> Table:
         columns=("score on →", *record.tasks),
         rows=tuple(rows),
         marked=(0, len(rows) - 1),
+    )
+
+
+def plain_matrix(R: np.ndarray, b: np.ndarray | None, tasks: Sequence[str]) -> Table:
+    """Return R that came from no run of ours, under the score before training where known."""
+    rows = [] if b is None else [("before training (b)", *map(score_text, b))]
+    rows += [(f"after {i + 1}: {task}", *map(score_text, R[i])) for i, task in enumerate(tasks)]
+    return Table(
+        caption="Retained accuracy R",
+        columns=("score on →", *tasks),
+        rows=tuple(rows),
+        marked=() if b is None else (0,),
+    )
+
+
+def plain_scores(R: np.ndarray, b: np.ndarray | None) -> Table:
+    """Return every score that R and b define, with the id of its definition."""
+    found = scores(R, b)
+    return Table(
+        caption="Scores",
+        columns=("definition", "score", "better is"),
+        rows=tuple(
+            (id, number_text(id, value), orientation(id))
+            for id, value in found.items()
+            if value is not None
+        ),
     )
 
 

@@ -4,11 +4,20 @@ from collections.abc import Mapping, Sequence
 from os.path import commonpath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from continual.linalg import Surveyed
 from continual.records import RunRecord
+from continual.reports.against import against_tables
 from continual.reports.comparison import comparison_tables, estimates
 from continual.reports.groups import group_runs
-from continual.reports.tables import Table, matrix_table, scores_table
+from continual.reports.tables import (
+    Table,
+    matrix_table,
+    plain_matrix,
+    plain_scores,
+    scores_table,
+)
 from continual.reports.verdict import verdicts, warnings
 
 if TYPE_CHECKING:
@@ -28,14 +37,40 @@ def print_matrix(record: RunRecord, console: "rich.console.Console | None" = Non
     console.print(rich_table(scores_table(record)))
 
 
+def print_foreign(
+    tasks: Sequence[str],
+    R: np.ndarray,
+    b: np.ndarray | None,
+    console: "rich.console.Console | None" = None,
+) -> None:
+    """Print a matrix that came from no run of ours and every score that its entries define.
+
+    Args:
+        tasks: their names.
+        R: score on task j after experience i.
+        b: score on each task before training, where known.
+        console: where to print; standard output by default.
+    """
+    console = console or _console()
+    for table in (plain_matrix(R, b, tasks), plain_scores(R, b)):
+        console.print(rich_table(table))
+
+
 def print_comparison(
-    records: Sequence[RunRecord], console: "rich.console.Console | None" = None
+    records: Sequence[RunRecord],
+    console: "rich.console.Console | None" = None,
+    *,
+    baseline: str | None = None,
 ) -> None:
     """Print the methods side by side, a sentence on each, and what to be careful about.
 
     Args:
         records: the runs; those that cannot be compared get a table each.
         console: where to print; standard output by default.
+        baseline: the method that the others are compared with; see ``against.baseline_of``.
+
+    Raises:
+        InputError: no run has the baseline's name.
     """
     from rich.text import Text
 
@@ -43,7 +78,7 @@ def print_comparison(
     for group in group_runs(records):
         found = estimates(group)
         console.print(Text(f"{group.scenario} on {group.backbone}", style="bold"))
-        for table in comparison_tables(group, found):
+        for table in (*comparison_tables(group, found), *against_tables(group, baseline)):
             for part in _parts(table, console.width):
                 console.print(rich_table(part))
         for sentence in verdicts(group, found):

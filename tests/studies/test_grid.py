@@ -26,6 +26,7 @@ def test_a_study_runs_every_cell_once_and_continues(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == stamps
 
 
+@pytest.mark.slow
 def test_runs_at_once_leave_what_runs_in_turn_leave(tmp_path):
     """In the order of the grid, and what they say is heard."""
     heard = []

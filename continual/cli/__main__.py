@@ -1,0 +1,5 @@
+"""``python -m continual.cli``."""
+
+from continual.cli import main
+
+main()
