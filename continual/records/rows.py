@@ -1,12 +1,15 @@
 """The rows of a run directory's two tables, and how they are stored.
 
-Score rows are the raw truth of a run. Experience -1 is before any training.
+Score rows are the raw truth of a run. Experience -1 is before any training. Of several rows of one
+metric within an experience the one with the most steps is after it, the others are within it.
 
 | metric | task | value | n |
 |---|---|---|---|
 | the task's score id, such as ``accuracy`` | a task | score in [0, 1] | examples |
 | ``nats_per_token`` | a task | mean nats per target token | tokens |
 | ``majority`` (experience -1) | a task | score of always saying the commonest label | examples |
+| ``standard_error`` | a task | of its score, where a sample of examples was scored | examples |
+| ``collision_rate``, ... | an earlier task | of its change and the experience's | adapted numbers |
 | ``probe_nats`` | a probe | mean nats per token | tokens |
 | ``probe_bytes`` | a probe | bits per byte | bytes |
 """
@@ -23,6 +26,7 @@ BEFORE = -1  # the experience of what is measured before any training
 PROBE_NATS = "probe_nats"
 PROBE_BYTES = "probe_bytes"
 MAJORITY = "majority"
+STANDARD_ERROR = "standard_error"
 
 
 @dataclass(frozen=True, kw_only=True)

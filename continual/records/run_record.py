@@ -165,6 +165,31 @@ class RunRecord:
         columns = list(ScoreRow.__dataclass_fields__)
         return pandas.DataFrame([asdict(row) for row in self.score_rows], columns=columns)
 
+    def within(self, experience: int, task: str) -> Float[np.ndarray, " k"]:
+        """Return a task's scores around one experience: before it, within it, after it.
+
+        Raises:
+            InputError: the run has no such task.
+        """
+        rows = self.curve(task)
+        before = [row.value for row in rows if row.experience < experience][-1:]
+        return np.array(before + [row.value for row in rows if row.experience == experience])
+
+    def gaps(self) -> Float[np.ndarray, "E T"]:
+        """Return the stability gap of task j while experience i was learned, where it was watched.
+
+        See ``continual.metrics.transfer.stability_gap``; NaN where there are no scores within.
+        """
+        from continual.metrics.transfer import stability_gap
+
+        found = np.full((len(self.tasks), len(self.tasks)), np.nan)
+        for i in range(len(self.tasks)):
+            for j, task in enumerate(self.tasks[:i]):
+                curve = self.within(i, task)
+                if len(curve) > 2 and np.isfinite(curve).all():
+                    found[i, j] = stability_gap(curve)
+        return found
+
     def _row(self, experience: int) -> list[float]:
         pairs = zip(self.tasks, self.score_ids, strict=True)
         return [self._value(experience, task, score) for task, score in pairs]

@@ -37,6 +37,9 @@ def run_values(record: RunRecord, joint: np.ndarray | None = None) -> dict[str, 
     values = {id: value for id, value in found.items() if value is not None}
     for probe, nats in record.probes().items():
         values |= {f"{id} {probe}": value for id, value in probe_scores(record, probe, nats)}
+    gaps = record.gaps()
+    if np.isfinite(gaps).any():
+        values["stability_gap"] = float(np.nanmean(gaps))
     events = None
     for key in COSTS:
         cost = record.environment.get(key)
@@ -93,7 +96,7 @@ def shown_ids(group: Group, found: Estimates) -> tuple[str, ...]:
     """Return the ids of a comparison's columns: the usual ones, and those that some run has."""
     known = {id for by_id in found.values() for id in by_id}
     probes = list(dict.fromkeys(name for record in group.records for name in record.probe_names))
-    optional = ["intransigence"]
+    optional = ["intransigence", "stability_gap"]
     for probe in probes:
         optional += [f"{id} {probe}" for id in METRICS if METRICS[id].needs[0] in ("nats", "bits")]
     return (*SCORES, *(id for id in [*optional, *COSTS] if id in known))

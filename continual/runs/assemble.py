@@ -141,6 +141,9 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         parts.adaptation,
         batch_size=checks.batch_size,
         tick=lambda name, k, n: tell.step(f"{config.method}: evaluating {name}", k, n),
+        policy=checks.policy,
+        every=checks.every,
+        sample=checks.sample,
     )
     drift = PerplexityDrift(
         scenario,
@@ -184,6 +187,8 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         save=lambda checkpoint: _save(folder, checkpoint),
         log=recorder.log,
         observe=recorder.observe,
+        within=checks.steps,
+        observe_within=recorder.observe_within,
         tick=lambda i, done, n: tell.step(
             f"{config.method}: learning {scenario[i].task.name}", done, n
         ),

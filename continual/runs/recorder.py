@@ -111,6 +111,7 @@ class Recorder:
         self._scores: list[ScoreRow] = []
         self._examples: list[ExampleRow] = []
         self._since = time.monotonic()
+        self._within = 0.0  # seconds of evaluation in the middle of the current experience
         self._spent = 0.0  # seconds of earlier sessions and finished experiences
 
     def begin(self, environment: Mapping[str, Any], resumed: Checkpoint | None) -> None:
@@ -149,13 +150,13 @@ class Recorder:
 
     def observe(self, after: int, step: int) -> None:
         """Evaluate after experience ``after`` and write its rows and its adapter."""
-        training = time.monotonic() - self._since
+        training = time.monotonic() - self._since - self._within
         scores, examples = self.retained.observe(after, step)
         scores += self.drift.observe(after, step)
         scores += collisions(self.scenario, self.adaptation, after, step)
         if after < 0:
             scores += majority_rows(self.scenario)
-        self._scores = [row for row in self._scores if row.experience < after] + scores
+        self._scores = [*self._before(after, step), *scores]
         self._examples = [row for row in self._examples if row.experience < after] + examples
         write_scores(self.folder, self._scores)
         write_examples(self.folder, self._examples)
@@ -175,7 +176,19 @@ class Recorder:
                 "stored_numbers": self.adaptation.stored_numbers(),
             }
         )
-        self._since = time.monotonic()
+        self._since, self._within = time.monotonic(), 0.0
+
+    def observe_within(self, experience: int, step: int) -> None:
+        """Score earlier tasks and probes in the middle of an experience and write the rows."""
+        began = time.monotonic()
+        scores = self.retained.within(experience, step) + self.drift.observe(experience, step)
+        self._scores = [*self._before(experience, step), *scores]
+        write_scores(self.folder, self._scores)
+        self._within += time.monotonic() - began
+
+    def _before(self, experience: int, step: int) -> list[ScoreRow]:
+        """Return the rows of earlier moments; a run that continues makes later ones again."""
+        return [row for row in self._scores if (row.experience, row.step) < (experience, step)]
 
     def log(self, event: dict[str, Any]) -> None:
         """Append one event."""

@@ -1,13 +1,15 @@
 """Retained accuracy: the score of every task after every experience, example by example."""
 
+import hashlib
 import math
+import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from continual.adapters.adaptation import Adaptation
 from continual.backbone.base import Backbone, Scored
-from continual.records.rows import ExampleRow, ScoreRow
-from continual.scenario import Scenario
+from continual.records.rows import STANDARD_ERROR, ExampleRow, ScoreRow
+from continual.scenario import Scenario, Split
 
 
 class RetainedAccuracy:
@@ -26,14 +28,35 @@ class RetainedAccuracy:
         *,
         batch_size: int,
         tick: Callable[[str, int, int], None],
+        policy: str = "full",
+        every: int = 1,
+        sample: int | None = None,
     ) -> None:
+        """Encode the test splits.
+
+        Args:
+            scenario: whose tasks are scored.
+            backbone: that answers.
+            adaptation: of it.
+            batch_size: examples per forward pass.
+            tick: is told which task is scored.
+            policy: "full" scores every task, "lower" those learned so far.
+            every: experiences between such evaluations; in between only the task just learned.
+            sample: at most so many test examples per task, chosen by their ids.
+        """
         self.scenario = scenario
         self.backbone = backbone
         self.adaptation = adaptation
         self.batch_size = batch_size
         self.tick = tick
         # Encoded at once: what cannot be read is found before anything is trained or written.
-        self._encoded = [backbone.encode(task, task.load().test) for task in scenario.tasks]
+        splits = [task.load().test for task in scenario.tasks]
+        self._whole = [len(split) for split in splits]
+        self._encoded = [
+            backbone.encode(task, split if sample is None else sampled(split, sample))
+            for task, split in zip(scenario.tasks, splits, strict=True)
+        ]
+        self._policy, self._every, self._sample = policy, every, sample
         self._known: dict[tuple[object, ...], list[Scored]] = {}
 
     def observe(self, after: int, step: int) -> tuple[list[ScoreRow], list[ExampleRow]]:
@@ -50,19 +73,48 @@ class RetainedAccuracy:
         examples: list[ExampleRow] = []
         state = self.adaptation.state_hash()
         tasks = self.scenario.tasks
-        for j, task in enumerate(tasks):
+        for j in self._wanted(after):
+            task = tasks[j]
             self.tick(task.name, j, len(tasks))
             scored = self._score(after, j, state)
             if scored is None:
                 continue
-            correct, n = _mean_score(task.score, scored)
-            tokens = sum(one.tokens for one in scored)
-            nats = sum(one.nats for one in scored) / tokens
-            scores.append(_row(after, step, task.name, task.score, correct, n))
-            scores.append(_row(after, step, task.name, "nats_per_token", nats, tokens))
+            scores += self._rows(after, step, j, scored)
             examples.extend(_example(after, task.name, one) for one in scored)
         self.tick("", len(tasks), len(tasks))
         return scores, examples
+
+    def within(self, experience: int, step: int) -> list[ScoreRow]:
+        """Score every earlier task in the middle of an experience, after so many of its steps."""
+        state = self.adaptation.state_hash()
+        rows: list[ScoreRow] = []
+        for j in range(experience):
+            scored = self._score(experience, j, state)
+            rows += [] if scored is None else self._rows(experience, step, j, scored)
+        return rows
+
+    def _wanted(self, after: int) -> list[int]:
+        """Return the tasks that are scored after an experience, by the policy."""
+        count = len(self.scenario)
+        if after < 0:
+            return list(range(count))
+        if (after + 1) % self._every and after < count - 1:
+            return [after]
+        return list(range(after + 1 if self._policy == "lower" else count))
+
+    def _rows(self, after: int, step: int, j: int, scored: list[Scored]) -> list[ScoreRow]:
+        task = self.scenario.tasks[j]
+        correct, n = _mean_score(task.score, scored)
+        tokens = sum(one.tokens for one in scored)
+        nats = sum(one.nats for one in scored) / tokens
+        rows = [
+            _row(after, step, task.name, task.score, correct, n),
+            _row(after, step, task.name, "nats_per_token", nats, tokens),
+        ]
+        if self._sample is not None:
+            error = standard_error([one.correct for one in scored], self._whole[j])
+            rows.append(_row(after, step, task.name, STANDARD_ERROR, error, len(scored)))
+        return rows
 
     def _score(self, after: int, j: int, state: str) -> list[Scored] | None:
         task = self.scenario.tasks[j]
@@ -76,6 +128,25 @@ class RetainedAccuracy:
                     task, self._encoded[j], candidates, self.batch_size
                 )
         return self._known[key]
+
+
+def sampled(split: Split, count: int) -> Split:
+    """Return at most ``count`` examples, chosen by a hash of their ids, in their own order."""
+    hashes = [hashlib.blake2b(id.encode(), digest_size=8).digest() for id in split.column("id")]
+    chosen = sorted(sorted(range(len(hashes)), key=hashes.__getitem__)[:count])
+    return split.select(chosen)
+
+
+def standard_error(correct: Sequence[float], whole: int) -> float:
+    """Return that of the mean over a sample without replacement from ``whole`` examples.
+
+    >>> standard_error([1.0, 0.0, 1.0, 0.0], 4)
+    0.0
+    """
+    n = len(correct)
+    if n < 2 or n >= whole:
+        return 0.0
+    return statistics.stdev(correct) / math.sqrt(n) * math.sqrt(1.0 - n / whole)
 
 
 def _mean_score(score: str, scored: list[Scored]) -> tuple[float, int]:

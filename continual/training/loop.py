@@ -99,6 +99,8 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
             nats = validation_nats(learner, experience, course.lessons[0].candidates)
             stop.update(nats, learner.adaptation)
             learner.log({"experience": i, "step": done, "validation_nats": nats})
+        if learner.within and done % learner.within == 0 and done < course.steps:
+            learner.observe_within(i, done)
         if done % config.checkpoint_steps == 0 and done < course.steps:
             at = Position(experience=i, step=done, phase="training")
             learner.save(_snapshot(learner, at, Moment(optimiser, stop, teacher)))

@@ -41,6 +41,8 @@ class Learner:
         log: receives one event as a flat mapping of names to numbers.
         observe: called with (i, steps made) after experience i, and before any training with
             (-1, 0); it may write files, never the model.
+        within: optimiser steps between two calls of ``observe_within``; None: it is never called.
+        observe_within: called with (i, steps made) in the middle of experience i.
         tick: called once per optimiser step with (experience, steps done, steps in all).
     """
 
@@ -57,6 +59,8 @@ class Learner:
     log: Callable[[dict[str, Any]], None]
     observe: Callable[[int, int], None]
     tick: Callable[[int, int, int], None]
+    within: int | None = None
+    observe_within: Callable[[int, int], None] = lambda experience, step: None
 
 
 def make_accelerator(learner: Learner) -> Accelerator:
