@@ -68,11 +68,15 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentNats:
-    """-log p of one document in nats, over ``tokens`` tokens and ``bytes`` bytes of UTF-8."""
+    """-log p of one document in nats, over ``tokens`` tokens and ``bytes`` bytes of UTF-8.
+
+    ``each`` is that of every token in order; their sum is ``nats``.
+    """
 
     nats: float
     tokens: int
     bytes: int
+    each: tuple[float, ...]
 
 
 class Encoded(ABC):
@@ -191,6 +195,14 @@ class Backbone(nn.Module, ABC):
         Raises:
             InputError: this family assigns no probability to text, or a window that does not fit.
         """
+
+    def pieces(self, document: str) -> list[str]:
+        """Return the text of every token that ``corpus`` scores in a document, in order.
+
+        Raises:
+            InputError: this family assigns no probability to text.
+        """
+        raise self.no_corpus()
 
     @abstractmethod
     def save_pretrained(self, directory: Path, state: dict[str, Tensor] | None = None) -> None:

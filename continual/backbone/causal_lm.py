@@ -10,7 +10,6 @@ from math import fsum
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -118,12 +117,21 @@ class CausalLM(Backbone):
                 targets.append(tokens[first + 1 : end + 1])
         nats = self._window_nats(Ragged.of(contexts), Ragged.of(targets), batch_size)
         shares: list[list[float]] = [[] for _ in rows]
-        for owner, cost in zip(owners, nats, strict=True):
-            shares[owner].append(cost)
+        for owner, costs in zip(owners, nats, strict=True):
+            shares[owner] += costs
         return [
-            DocumentNats(nats=fsum(share), tokens=len(row), bytes=len(document.encode()))
+            DocumentNats(
+                nats=fsum(share),
+                tokens=len(row),
+                bytes=len(document.encode()),
+                each=tuple(share),
+            )
             for share, row, document in zip(shares, rows, documents, strict=True)
         ]
+
+    def pieces(self, document: str) -> list[str]:
+        """Return the text of every token of a document, in order."""
+        return self.codec.pieces(document)
 
     def save_pretrained(self, directory: Path, state: dict[str, Tensor] | None = None) -> None:
         """Write model and tokenizer; see `Backbone.save_pretrained`."""
@@ -131,8 +139,9 @@ class CausalLM(Backbone):
             self.model.save_pretrained(directory, state_dict=state)
             self.codec.tokenizer.save_pretrained(directory)
 
-    def _window_nats(self, contexts: Ragged, targets: Ragged, batch_size: int) -> list[float]:
-        nats = np.zeros(len(targets.lengths))
+    def _window_nats(self, contexts: Ragged, targets: Ragged, batch_size: int) -> list[list[float]]:
+        """Return the nats of every target token, window by window."""
+        nats: list[list[float]] = [[] for _ in targets.lengths]
         filler, device = self.codec.filler, self.device
         with evaluating(self):
             for chosen in by_length(targets.lengths * 2**20 - contexts.lengths, batch_size):
@@ -142,8 +151,10 @@ class CausalLM(Backbone):
                     {"prompt_ids": ids, "prompt_mask": mask}
                     | {"target_ids": wanted, "target_mask": real}
                 )
-                nats[chosen] = (token_nats(logits, wanted).double() * real).sum(-1).cpu().numpy()
-        return nats.tolist()
+                costs = token_nats(logits, wanted).double().tolist()
+                for item, row in zip(chosen.tolist(), costs, strict=True):
+                    nats[item] = row[: int(targets.lengths[item])]
+        return nats
 
     def _predict(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the logits (B, T, V) of every target token.

@@ -107,6 +107,10 @@ class Encoder(Backbone):
             raise self.no_corpus()
         return self.speaker.corpus(documents, window=window, stride=stride, batch_size=batch_size)
 
+    def pieces(self, document: str) -> list[str]:
+        """Return the language model's tokens of a document."""
+        return super().pieces(document) if self.speaker is None else self.speaker.pieces(document)
+
     def save_pretrained(self, directory: Path, state: dict[str, Tensor] | None = None) -> None:
         """Write model and tokenizer, without heads; see `Backbone.save_pretrained`."""
         with quiet():

@@ -103,6 +103,21 @@ class Codec:
                 rows += self.tokenizer(part, add_special_tokens=False).input_ids
         return rows
 
+    def pieces(self, text: str) -> list[str]:
+        """Return what each token of a text stands for, as letters of that text where known.
+
+        A token that is only a part of a letter's bytes has an empty piece but for the last one.
+        """
+        if not self.tokenizer.is_fast:
+            return list(self.tokenizer.convert_ids_to_tokens(self.ids(text)))
+        with quiet():
+            found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        pieces, done = [], 0
+        for begin, end in found.offset_mapping:
+            pieces.append(text[max(begin, done) : end])
+            done = max(done, end)
+        return pieces
+
     def targets(self, answers: Sequence[str], *, space: bool = True) -> list[list[int]]:
         """Return the token numbers that a model is to say for each answer."""
         lead = self.space if space else ""

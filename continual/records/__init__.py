@@ -7,7 +7,7 @@ from continual.records.files import (
     write_atomic,
     write_json_atomic,
 )
-from continual.records.rows import ExampleRow, ScoreRow
+from continual.records.rows import ExampleRow, ScoreRow, TokenRow
 from continual.records.run_directory import (
     RunRecord,
     append_event,
@@ -15,6 +15,7 @@ from continual.records.run_directory import (
     truncate_events,
     write_examples,
     write_scores,
+    write_tokens,
 )
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ExampleRow",
     "RunRecord",
     "ScoreRow",
+    "TokenRow",
     "append_event",
     "mark_complete",
     "read_json",
@@ -31,4 +33,5 @@ __all__ = [
     "write_examples",
     "write_json_atomic",
     "write_scores",
+    "write_tokens",
 ]

@@ -79,7 +79,26 @@ class ExampleRow:
         _check_moment("ExampleRow", self.experience)
 
 
-Row = TypeVar("Row", ScoreRow, ExampleRow)
+@dataclass(frozen=True, kw_only=True)
+class TokenRow:
+    """One token of a probe.
+
+    Attributes:
+        probe: its name.
+        document: which of its documents, from 0.
+        piece: the text of the token.
+        before: its nats before any training.
+        after: its nats after the last experience so far.
+    """
+
+    probe: str
+    document: int
+    piece: str
+    before: float
+    after: float
+
+
+Row = TypeVar("Row", ScoreRow, ExampleRow, TokenRow)
 
 
 def write_rows(path: Path, kind: type[Row], rows: Sequence[Row]) -> None:

@@ -4,6 +4,7 @@
     environment.json   versions, hardware, data fingerprints, cost
     scores.parquet     one row per (experience, step, task, metric): the raw truth, R is derived
     examples.parquet   one row per (experience, task, example)
+    tokens.parquet     one row per token of a probe: nats before training and now
     events.jsonl       what happened, line by line
     COMPLETE           there once the last experience is evaluated
 
@@ -17,8 +18,8 @@ from typing import Any
 
 from continual.records import events
 from continual.records.files import write_atomic
-from continual.records.paths import COMPLETE, EVENTS, EXAMPLES, SCORES
-from continual.records.rows import ExampleRow, ScoreRow, write_rows
+from continual.records.paths import COMPLETE, EVENTS, EXAMPLES, SCORES, TOKENS
+from continual.records.rows import ExampleRow, ScoreRow, TokenRow, write_rows
 from continual.records.run_record import RunRecord
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "truncate_events",
     "write_examples",
     "write_scores",
+    "write_tokens",
 ]
 
 
@@ -47,6 +49,15 @@ def write_examples(directory: Path, rows: Sequence[ExampleRow]) -> None:
         OSError: the directory is missing, not writable or full; the old file is untouched.
     """
     write_rows(Path(directory) / EXAMPLES, ExampleRow, rows)
+
+
+def write_tokens(directory: Path, rows: Sequence[TokenRow]) -> None:
+    """Replace tokens.parquet by these rows: every token of every probe.
+
+    Raises:
+        OSError: the directory is missing, not writable or full; the old file is untouched.
+    """
+    write_rows(Path(directory) / TOKENS, TokenRow, rows)
 
 
 def append_event(directory: Path, event: Mapping[str, Any]) -> None:

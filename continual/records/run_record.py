@@ -13,7 +13,7 @@ from continual.errors import unknown
 from continual.records.config import name_of, read_config
 from continual.records.events import read_events
 from continual.records.files import DamagedFileError, read_json
-from continual.records.paths import COMPLETE, ENVIRONMENT, EVENTS, EXAMPLES, SCORES
+from continual.records.paths import COMPLETE, ENVIRONMENT, EVENTS, EXAMPLES, SCORES, TOKENS
 from continual.records.rows import (
     BEFORE,
     MAJORITY,
@@ -21,6 +21,7 @@ from continual.records.rows import (
     PROBE_NATS,
     ExampleRow,
     ScoreRow,
+    TokenRow,
     read_rows,
 )
 
@@ -149,6 +150,15 @@ class RunRecord:
         """
         path = self.path / EXAMPLES
         return read_rows(path, ExampleRow) if path.is_file() else ()
+
+    def tokens(self) -> tuple[TokenRow, ...]:
+        """Return the tokens of the probes, before training and at the end; nothing without probes.
+
+        Raises:
+            DamagedFileError: tokens.parquet cannot be read back.
+        """
+        path = self.path / TOKENS
+        return read_rows(path, TokenRow) if path.is_file() else ()
 
     def events(self) -> list[dict[str, Any]]:
         """Return the lines of events.jsonl; a torn last line is left out.

@@ -10,6 +10,7 @@ from continual.reports.comparison import comparison_tables, estimates, shown_ids
 from continual.reports.flips import flips_table, negative_flips
 from continual.reports.groups import Group, flatten, group_runs, settings
 from continual.reports.harm import harm_tables
+from continual.reports.passages import Passage, worst_passages
 from continual.reports.tables import MISSING, Table, definitions_table, matrix_table, score_text
 from continual.reports.verdict import FINGERPRINTS, fingerprints, verdicts, warnings
 
@@ -51,6 +52,7 @@ class Section:
     curves: tuple[Picture, ...]
     harm: tuple[Table, ...]
     lost: tuple[tuple[str, tuple[Table, ...]], ...]
+    passages: tuple[tuple[str, tuple[Passage, ...]], ...]
     facts: tuple[Table, ...]
 
 
@@ -88,6 +90,7 @@ def assemble(records: Sequence[RunRecord], baseline: str | None = None) -> Repor
                 matrices=tuple(_matrices(group, number)),
                 curves=tuple(_curves(group, number)),
                 lost=tuple(_lost(group)),
+                passages=tuple(_passages(group)),
                 facts=(_tasks(group), _settings(group), _environment(group), _fingerprints(group)),
             )
         )
@@ -155,6 +158,16 @@ def _lost(group: Group) -> list[tuple[str, tuple[Table, ...]]]:
         tables = tuple(flips_table(flips) for flips in negative_flips(record))
         if tables:
             found.append((f"{runs.label}, seed {record.seed}", tables))
+    return found
+
+
+def _passages(group: Group) -> list[tuple[str, tuple[Passage, ...]]]:
+    """Return, for the first seed of each method, where the probes' loss rose most."""
+    found = []
+    for runs in group.methods:
+        passages = worst_passages(runs.records[0])
+        if passages:
+            found.append((f"{runs.label}, seed {runs.records[0].seed}", passages))
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from continual.reports.content import Picture, Report
 from continual.reports.data import to_csv
+from continual.reports.passages import heat
 from continual.reports.tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,7 +28,7 @@ def render_html(report: Report) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2").render(
-        report=report, uri=_uri, csv_uri=_csv_uri, method_of=_method_of
+        report=report, uri=_uri, csv_uri=_csv_uri, method_of=_method_of, heat=heat
     )
 
 

@@ -74,6 +74,15 @@ def _section(section: Section, figures: str) -> list[str]:
         for found in tables:
             blocks.append(f"{escape(found.caption)}.")
             blocks += [table(found)] if found.rows else []
+    if section.passages:
+        blocks.append("### Passages that became hardest")
+    for title, passages in section.passages:
+        blocks.append(f"#### {escape(title)}")
+        for one in passages:
+            text = "".join(piece for piece, _ in one.tokens)
+            said = f"{one.before:.2f} → {one.after:.2f} nats per token"
+            blocks.append(f"{escape(one.probe)}, document {one.document + 1}, {said}:")
+            blocks.append(f"> {escape(text)}")
     blocks.append("### How it was run")
     for found in section.facts:
         if found.rows:

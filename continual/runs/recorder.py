@@ -27,6 +27,7 @@ from continual.records import (
     write_examples,
     write_json_atomic,
     write_scores,
+    write_tokens,
 )
 from continual.runs.config import RunConfig
 from continual.scenario import Scenario
@@ -142,6 +143,7 @@ class Recorder:
             record = RunRecord.open(self.folder)
             self._scores = list(record.score_rows)
             self._examples = list(record.examples())
+            self.drift.remember(record.tokens())
             truncate_events(self.folder, resumed.position.experience, resumed.position.step)
             timed = [event["seconds"] for event in record.events() if "seconds" in event]
             self._spent = timed[-1] if timed else 0.0
@@ -160,6 +162,8 @@ class Recorder:
         self._examples = [row for row in self._examples if row.experience < after] + examples
         write_scores(self.folder, self._scores)
         write_examples(self.folder, self._examples)
+        if self.drift.probes:
+            write_tokens(self.folder, self.drift.tokens())
         if after >= 0:
             folder = self.folder / "adapters" / f"after-{after:02d}"
             save_adapter(self.adaptation, self.backbone, folder)

@@ -1,11 +1,11 @@
 """Perplexity drift: nats per token on fixed texts that are never trained on."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from continual.adapters.adaptation import Adaptation
-from continual.backbone.base import Backbone
-from continual.records.rows import PROBE_BYTES, PROBE_NATS, ScoreRow
+from continual.backbone.base import Backbone, DocumentNats
+from continual.records.rows import PROBE_BYTES, PROBE_NATS, ScoreRow, TokenRow
 from continual.scenario import Scenario
 
 
@@ -38,7 +38,8 @@ class PerplexityDrift:
         self.stride = stride
         self.batch_size = batch_size
         self.tick = tick
-        self._known: dict[tuple[str, str], tuple[float, int, int]] = {}
+        self._known: dict[tuple[str, str], list[DocumentNats]] = {}
+        self._before: dict[str, list[float]] = {}
         if self.probes:  # no text, but the windows are checked before anything is trained
             backbone.corpus([], window=window, stride=stride, batch_size=batch_size)
 
@@ -55,18 +56,16 @@ class PerplexityDrift:
             self.tick(probe.name, k, len(self.probes))
             key = (state, probe.name)
             if key not in self._known:
-                found = self.backbone.corpus(
+                self._known = {k: v for k, v in self._known.items() if k[1] != probe.name}
+                self._known[key] = self.backbone.corpus(
                     probe.load().documents,
                     window=self.window,
                     stride=self.stride,
                     batch_size=self.batch_size,
                 )
-                self._known[key] = (
-                    math.fsum(one.nats for one in found),
-                    sum(one.tokens for one in found),
-                    sum(one.bytes for one in found),
-                )
-            nats, tokens, size = self._known[key]
+            found = self._known[key]
+            nats = math.fsum(one.nats for one in found)
+            tokens, size = sum(one.tokens for one in found), sum(one.bytes for one in found)
             bits = nats / math.log(2) / size
             for metric, value, n in (
                 (PROBE_NATS, nats / tokens, tokens),
@@ -83,3 +82,26 @@ class PerplexityDrift:
                     )
                 )
         return rows
+
+    def tokens(self) -> list[TokenRow]:
+        """Return every token of every probe as it was before training and when last observed."""
+        rows = []
+        for probe in self.probes:
+            (found,) = (v for k, v in self._known.items() if k[1] == probe.name)
+            now = [nats for one in found for nats in one.each]
+            before = self._before.setdefault(probe.name, now)
+            pieces = [
+                (number, piece)
+                for number, document in enumerate(probe.load().documents)
+                for piece in self.backbone.pieces(document)
+            ]
+            rows += [
+                TokenRow(probe=probe.name, document=number, piece=piece, before=b, after=a)
+                for (number, piece), b, a in zip(pieces, before, now, strict=True)
+            ]
+        return rows
+
+    def remember(self, rows: Sequence[TokenRow]) -> None:
+        """Take what was before training from an earlier session's rows."""
+        for row in rows:
+            self._before.setdefault(row.probe, []).append(row.before)
