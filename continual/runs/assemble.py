@@ -16,7 +16,8 @@ from continual.records import RunRecord
 from continual.runs.config import RunConfig
 from continual.runs.environment import describe_environment
 from continual.runs.progress import Reporter, SilentReporter
-from continual.runs.recorder import Recorder, open_directory
+from continual.runs.directory import open_directory
+from continual.runs.recorder import Recorder
 from continual.runs.settings import resolve
 from continual.scenario import Scenario, load_scenario
 from continual.trackers.perplexity import PerplexityDrift

@@ -30,6 +30,7 @@ from continual.records import (
     write_tokens,
 )
 from continual.runs.config import RunConfig
+from continual.runs.directory import differences
 from continual.scenario import Scenario
 from continual.trackers.collision import collisions
 from continual.trackers.perplexity import PerplexityDrift
@@ -38,52 +39,6 @@ from continual.trackers.tensorboard import TensorboardLog
 from continual.training.checkpoint import Checkpoint
 
 FIXED = ("data", "probes", "backbone")  # what must not change under a run
-
-
-def open_directory(folder: Path, config: RunConfig) -> RunRecord | None:
-    """Look at what is at ``folder`` before anything is loaded.
-
-    Returns:
-        The record of a finished run with this very configuration; None if there is work to do.
-
-    Raises:
-        InputError: the directory holds something else, or a run with another configuration.
-    """
-    path = folder / "run.yaml"
-    if not path.exists():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(
-                f"{folder} is not empty and is no run directory (it has no run.yaml). "
-                "Give --out a new path."
-            )
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file; --out takes a directory.")
-        return None
-    changed = differences(yaml.safe_load(path.read_text()), config.model_dump(mode="json"))
-    if changed:
-        raise InputError(
-            f"{folder} holds a run with another configuration:\n  "
-            + "\n  ".join(changed)
-            + "\nGive the settings of that run to continue it, or --out a new directory."
-        )
-    record = RunRecord.open(folder)
-    return record if record.complete else None
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return one line per place where two nested values differ: ``path: old -> new``.
-
-    >>> differences({"train": {"lr": 0.1}}, {"train": {"lr": 0.2}})
-    ['train.lr: 0.1 (there) -> 0.2 (given)']
-    """
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [
-            line
-            for key in keys
-            for line in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [f"{path}: {old!r} (there) -> {new!r} (given)"]
 
 
 class Recorder:

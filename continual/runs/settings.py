@@ -7,7 +7,7 @@ The order of precedence is: what the user sets, what the scenario file recommend
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,9 +18,6 @@ from continual.scenario import Scenario
 from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 
 SECTIONS = ("train", "method", "backbone", "evaluation", "rehearsal", "ewc", "lwf", "tracking")
-if TYPE_CHECKING:
-    from continual.adapters.registry import Method
-
 SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
@@ -77,6 +74,7 @@ def resolve(
         InputError: lists every setting that is not allowed, with what is.
     """
     from continual.adapters import method_named
+    from continual.runs.companions import companion_problems
 
     chosen = method_named(method)
     problems = defaults_problems(scenario.defaults) + defaults_problems(settings, "--set")
@@ -88,7 +86,7 @@ def resolve(
     targets = options.pop("targets", "default")
     config, more = _method_config(chosen.name, options)
     problems += more
-    problems += _companion_problems(merged, chosen, config)
+    problems += companion_problems(merged, chosen, config)
     if not problems:  # each layer may be right and their sum wrong
         problems += defaults_problems(merged, "all settings together")
     if problems:
@@ -164,44 +162,6 @@ def _method_config(method: str, options: dict[str, Any]) -> tuple[Any, list[str]
         return configure(method, options), []
     except InputError as error:
         return None, str(error).split("\n")
-
-
-def _companion_problems(merged: Mapping[str, Any], method: "Method", config: Any) -> list[str]:
-    """Return why rehearsal, penalties or joint training cannot go with each other or a method."""
-    ewc, lwf = merged["ewc"], merged["lwf"]
-    beside = {
-        "rehearsal.size": bool(merged["rehearsal"].get("size")),
-        "ewc.lam": bool(ewc.get("lam")),
-        "lwf.lam": bool(lwf.get("lam")),
-    }
-    given = [name for name, on in beside.items() if on]
-    joint = bool(merged["train"].get("joint"))
-    problems = []
-    if joint and given:
-        problems.append(
-            f"train.joint learns all tasks at once, so there is no earlier task for "
-            f"{', '.join(given)}; leave one of them out."
-        )
-    if config is None or method.adapter is None:
-        return problems
-    if method.adapter.needs_task(config) and (joint or given):
-        problems.append(
-            f"{method.name!r} with these settings gives every task numbers of its own, which "
-            f"{', '.join([*given, *['train.joint'] * joint])} would train for other tasks; choose "
-            "a method whose tasks share their numbers."
-        )
-    elif beside["ewc.lam"] and ewc.get("fisher", "adapter") == "adapter":
-        if not method.adapter.continues(config):
-            problems.append(
-                f"ewc.fisher 'adapter' holds the numbers that learn, and {method.name!r} begins "
-                "every task with new ones; give ewc.fisher=weights, which holds W + ΔW."
-            )
-    if beside["lwf.lam"] and getattr(config, "boundary", "continue") == "restart":
-        problems.append(
-            "lwf distils the model from before the task, which boundary='restart' has changed when "
-            "the task begins; give method.boundary=continue."
-        )
-    return problems
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""Which of rehearsal, penalties, joint training and a method cannot go with each other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from continual.adapters.registry import Method
+
+
+def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -> list[str]:
+    """Return why rehearsal, penalties or joint training cannot go with each other or a method."""
+    ewc, lwf = merged["ewc"], merged["lwf"]
+    beside = {
+        "rehearsal.size": bool(merged["rehearsal"].get("size")),
+        "ewc.lam": bool(ewc.get("lam")),
+        "lwf.lam": bool(lwf.get("lam")),
+    }
+    given = [name for name, on in beside.items() if on]
+    joint = bool(merged["train"].get("joint"))
+    problems = []
+    if joint and given:
+        problems.append(
+            f"train.joint learns all tasks at once, so there is no earlier task for "
+            f"{', '.join(given)}; leave one of them out."
+        )
+    if config is None or method.adapter is None:
+        return problems
+    if method.adapter.needs_task(config) and (joint or given):
+        problems.append(
+            f"{method.name!r} with these settings gives every task numbers of its own, which "
+            f"{', '.join([*given, *['train.joint'] * joint])} would train for other tasks; choose "
+            "a method whose tasks share their numbers."
+        )
+    elif beside["ewc.lam"] and ewc.get("fisher", "adapter") == "adapter":
+        if not method.adapter.continues(config):
+            problems.append(
+                f"ewc.fisher 'adapter' holds the numbers that learn, and {method.name!r} begins "
+                "every task with new ones; give ewc.fisher=weights, which holds W + ΔW."
+            )
+    if beside["lwf.lam"] and getattr(config, "boundary", "continue") == "restart":
+        problems.append(
+            "lwf distils the model from before the task, which boundary='restart' has changed when "
+            "the task begins; give method.boundary=continue."
+        )
+    return problems
