@@ -1,4 +1,4 @@
-"""Choose the weights of EWC and LwF on the first two tasks of a scenario, by validation splits.
+"""Choose the weights of EWC, LwF and O-LoRA on the first two tasks of a scenario, by validation.
 
 Both tasks are learned in turn; chosen is the weight with the lowest validation loss, averaged over
 the two tasks after the second one. Test examples and later tasks are never looked at.
@@ -18,19 +18,26 @@ from continual import load_scenario
 from continual.runs.progress import reporter
 from continual.studies import Grid, run_study
 
-WEIGHTS = {"ewc": (1e1, 1e2, 1e3, 1e4, 1e5), "lwf": (0.1, 0.3, 1.0, 3.0, 10.0)}
+WEIGHTS = {
+    "ewc": (1e1, 1e2, 1e3, 1e4, 1e5),
+    "lwf": (0.1, 0.3, 1.0, 3.0, 10.0),
+    "olora": (0.5, 5.0, 50.0, 500.0),
+}
 
 
 def main() -> None:
     """Run the sweep and write the table."""
     parser = argparse.ArgumentParser(description="Choose the weights of EWC and LwF.")
     parser.add_argument("scenario", help="a scenario of texts with labels")
+    parser.add_argument("--methods", default=",".join(WEIGHTS), help="some of ewc, lwf, olora")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     given = parser.parse_args()
     scenario = by_validation(load_scenario(given.scenario), 2)
-    variants = ["lora", *(f"{m}:{m}.lam={w:g}" for m, ws in WEIGHTS.items() for w in ws)]
+    methods = given.methods.split(",")
+    section = {m: "method" if m == "olora" else m for m in methods}
+    variants = ["lora", *(f"{m}:{section[m]}.lam={w:g}" for m in methods for w in WEIGHTS[m])]
     grid = Grid.parse(",".join(variants), given.seeds)
     with tempfile.TemporaryDirectory() as folder:
         records = run_study(
@@ -54,7 +61,7 @@ def main() -> None:
         print(rows[-1])
     chosen = {
         method: min((row for row in rows if str(row["variant"]).startswith(method)), key=_nats)
-        for method in WEIGHTS
+        for method in methods
     }
     result = {"scenario": given.scenario, "seeds": given.seeds, "chosen": chosen, "rows": rows}
     given.out.write_text(json.dumps(result, indent=1) + "\n")
