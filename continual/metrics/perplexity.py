@@ -120,6 +120,28 @@ def bits_per_byte(nats: float, size: int) -> float:
     return nats / math.log(2) / size
 
 
+def final_word_perplexity(nats: Sequence[float]) -> float:
+    """``word_perplexity``: exp of a probe's nats per word after the last experience.
+
+    Words are split at white space, as in lm-evaluation-harness, so that tokenizers compare.
+    Unit: none. Lower is better. Infinite where the exponent overflows.
+
+    >>> round(final_word_perplexity([4.0, 4.1]), 2)
+    60.34
+
+    Raises:
+        InputError: the probe was not measured after the last experience.
+    """
+    if not nats or math.isnan(nats[-1]):
+        raise NotEvaluatedError(
+            "word_perplexity was not measured after the last experience; finish the run."
+        )
+    try:
+        return math.exp(nats[-1])
+    except OverflowError:
+        return math.inf
+
+
 def final_bits_per_byte(bits: Sequence[float]) -> float:
     """``bits_per_byte``: the bits per byte of a probe after the last experience.
 

@@ -22,7 +22,8 @@ class Metric:
         source: who defined it.
         unit: of the number.
         higher_is_better: the orientation.
-        needs: what the function takes, in order: "R", "b", "joint", "curve", "nats" or "bits".
+        needs: what the function takes, in order: "R", "b", "joint", "curve", "nats", "words" or
+            "bits".
         function: takes exactly what is needed and returns the number.
     """
 
@@ -180,6 +181,16 @@ METRICS: dict[str, Metric] = {
             higher_is_better=False,
             needs=("nats",),
             function=perplexity.perplexity_ratio,
+        ),
+        Metric(
+            id="word_perplexity",
+            title="word perplexity",
+            formula="exp( Σ nats / words ) on the probe after the last experience",
+            source="lm-evaluation-harness (Gao et al. 2021); words split at white space",
+            unit="perplexity",
+            higher_is_better=False,
+            needs=("words",),
+            function=perplexity.final_word_perplexity,
         ),
         Metric(
             id="bits_per_byte",

@@ -10,8 +10,11 @@ metric within an experience the one with the most steps is after it, the others 
 | ``majority`` (experience -1) | a task | score of always saying the commonest label | examples |
 | ``standard_error`` | a task | of its score, where a sample of examples was scored | examples |
 | ``collision_rate``, ... | an earlier task | of its change and the experience's | adapted numbers |
+| ``change_norm`` | a layer | ‖ΔW‖ / ‖W‖ | numbers of the weight |
+| ``intruder_dimensions`` | a layer | how many, of ten | numbers of the weight |
 | ``probe_nats`` | a probe | mean nats per token | tokens |
 | ``probe_bytes`` | a probe | bits per byte | bytes |
+| ``probe_words`` | a probe | nats per word, split at white space | words |
 """
 
 from collections.abc import Sequence
@@ -25,6 +28,7 @@ from continual.records.files import DamagedFileError, write_atomic
 BEFORE = -1  # the experience of what is measured before any training
 PROBE_NATS = "probe_nats"
 PROBE_BYTES = "probe_bytes"
+PROBE_WORDS = "probe_words"
 MAJORITY = "majority"
 STANDARD_ERROR = "standard_error"
 

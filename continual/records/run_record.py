@@ -19,6 +19,7 @@ from continual.records.rows import (
     MAJORITY,
     PROBE_BYTES,
     PROBE_NATS,
+    PROBE_WORDS,
     ExampleRow,
     ScoreRow,
     TokenRow,
@@ -120,6 +121,10 @@ class RunRecord:
     def bits_per_byte(self) -> dict[str, list[float]]:
         """Return bits per byte of each probe: before training, then after each experience."""
         return self._probe_values(PROBE_BYTES)
+
+    def nats_per_word(self) -> dict[str, list[float]]:
+        """Return nats per word of each probe: before training, then after each experience."""
+        return self._probe_values(PROBE_WORDS)
 
     def collisions(self, measure: str) -> Float[np.ndarray, "E T"]:
         """Return how task j's change and that of experience i get in each other's way; else NaN.

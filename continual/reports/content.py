@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from continual.records import RunRecord
 from continual.reports.against import against_tables
 from continual.reports.comparison import comparison_tables, estimates, shown_ids
+from continual.reports.diagnostics import diagnostics_tables
 from continual.reports.facts import facts
 from continual.reports.flips import flips_table, negative_flips
 from continual.reports.groups import Group, group_runs
@@ -54,6 +55,7 @@ class Section:
     harm: tuple[Table, ...]
     lost: tuple[tuple[str, tuple[Table, ...]], ...]
     passages: tuple[tuple[str, tuple[Passage, ...]], ...]
+    diagnostics: tuple[Table, ...]
     facts: tuple[Table, ...]
 
 
@@ -92,6 +94,7 @@ def assemble(records: Sequence[RunRecord], baseline: str | None = None) -> Repor
                 curves=tuple(_curves(group, number)),
                 lost=tuple(_lost(group)),
                 passages=tuple(_passages(group)),
+                diagnostics=diagnostics_tables(group),
                 facts=facts(group),
             )
         )

@@ -83,6 +83,10 @@ def _section(section: Section, figures: str) -> list[str]:
             said = f"{one.before:.2f} → {one.after:.2f} nats per token"
             blocks.append(f"{escape(one.probe)}, document {one.document + 1}, {said}:")
             blocks.append(f"> {escape(text)}")
+    if section.diagnostics:
+        blocks.append("### What happened to the weights")
+    for found in section.diagnostics:
+        blocks += [f"{escape(found.caption)}.", table(found)]
     blocks.append("### How it was run")
     for found in section.facts:
         if found.rows:

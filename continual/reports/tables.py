@@ -106,9 +106,12 @@ def probe_scores(record: RunRecord, probe: str, nats: Sequence[float]) -> list[t
             (id, METRICS[id].function(nats))
             for id in ("drift.nats_per_token", "drift.perplexity_ratio")
         ]
-    bits = record.bits_per_byte()[probe]
-    if bits and not math.isnan(bits[-1]):
-        found.append(("bits_per_byte", METRICS["bits_per_byte"].function(bits)))
+    for id, values in (
+        ("word_perplexity", record.nats_per_word()[probe]),
+        ("bits_per_byte", record.bits_per_byte()[probe]),
+    ):
+        if values and not math.isnan(values[-1]):
+            found.append((id, METRICS[id].function(values)))
     return found
 
 

@@ -52,6 +52,10 @@ class EvaluationSettings(BaseModel):
         description="optimiser steps between scores of earlier tasks and probes within an "
         "experience, for the stability gap; left out: none",
     )
+    intruders: bool = Field(
+        default=False,
+        description="count intruder dimensions of every adapted weight after each experience",
+    )
     probe_window: int = Field(default=256, ge=2, description="tokens a probe's window holds")
     probe_stride: int | None = Field(
         default=None, ge=1, description="tokens a window moves on; left out: the whole window"

@@ -36,6 +36,7 @@ from continual.trackers.collision import collisions
 from continual.trackers.perplexity import PerplexityDrift
 from continual.trackers.retained import RetainedAccuracy, majority_rows
 from continual.trackers.tensorboard import TensorboardLog
+from continual.trackers.weights import weight_rows
 from continual.training.checkpoint import Checkpoint
 
 FIXED = ("data", "probes", "backbone")  # what must not change under a run
@@ -111,6 +112,10 @@ class Recorder:
         scores, examples = self.retained.observe(after, step)
         scores += self.drift.observe(after, step)
         scores += collisions(self.scenario, self.adaptation, after, step)
+        if after >= 0:
+            scores += weight_rows(
+                self.adaptation, after, step, with_intruders=self.config.evaluation.intruders
+            )
         if after < 0:
             scores += majority_rows(self.scenario)
         self._scores = [*self._before(after, step), *scores]

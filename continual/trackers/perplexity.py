@@ -1,11 +1,12 @@
 """Perplexity drift: nats per token on fixed texts that are never trained on."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from continual.adapters.adaptation import Adaptation
 from continual.backbone.base import Backbone, DocumentNats
-from continual.records.rows import PROBE_BYTES, PROBE_NATS, ScoreRow, TokenRow
+from continual.records.rows import PROBE_BYTES, PROBE_NATS, PROBE_WORDS, ScoreRow, TokenRow
 from continual.scenario import Scenario
 
 
@@ -47,8 +48,8 @@ class PerplexityDrift:
         """Measure after experience ``after`` (-1: before any training).
 
         Returns:
-            Per probe a row ``probe_nats`` (nats per token; n = tokens) and a row ``probe_bytes``
-            (bits per byte; n = bytes).
+            Per probe a row ``probe_nats`` (nats per token; n = tokens), a row ``probe_bytes``
+            (bits per byte; n = bytes) and a row ``probe_words`` (nats per word; n = words).
         """
         rows = []
         state = self.adaptation.state_hash()
@@ -66,10 +67,11 @@ class PerplexityDrift:
             found = self._known[key]
             nats = math.fsum(one.nats for one in found)
             tokens, size = sum(one.tokens for one in found), sum(one.bytes for one in found)
-            bits = nats / math.log(2) / size
+            words = sum(len(re.split(r"\s+", text)) for text in probe.load().documents)
             for metric, value, n in (
                 (PROBE_NATS, nats / tokens, tokens),
-                (PROBE_BYTES, bits, size),
+                (PROBE_BYTES, nats / math.log(2) / size, size),
+                (PROBE_WORDS, nats / words, words),
             ):
                 rows.append(
                     ScoreRow(

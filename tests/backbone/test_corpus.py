@@ -1,10 +1,17 @@
 """Perplexity from sums: every token of every document once, in stated windows."""
 
+import math
+import re
+
 import pytest
 import torch
 
+from continual.backbone import load_backbone
 from continual.backbone.windows import rolling
 from continual.errors import InputError
+from continual.metrics import bits_per_byte
+from continual.metrics.perplexity import final_word_perplexity
+from continual.scenario import load_scenario
 
 from .conftest import SENTENCES
 
@@ -83,3 +90,46 @@ def test_only_causal_models_have_a_perplexity(backbone, family):
     assert not model.measures_perplexity
     with pytest.raises(InputError, match="probes need a causal language model"):
         model.corpus(["a"], window=8, stride=8, batch_size=1)
+
+
+def harness_windows(tokens, prefix, longest):
+    """The rolling windows of lm-evaluation-harness with one token of context.
+
+    Each predicts the next ``longest`` tokens; a shorter last one reads as far back as fits.
+    """
+    predicted = min(longest, len(tokens))
+    yield [prefix, *tokens[: predicted - 1]], tokens[:predicted]
+    while predicted < len(tokens):
+        count = min(len(tokens) - predicted, longest)
+        end = predicted + count
+        yield tokens[end - longest - 1 : end - 1], tokens[end - count : end]
+        predicted = end
+
+
+@pytest.mark.slow
+def test_perplexities_are_those_of_the_harness_on_the_embedded_probe():
+    """Word and byte perplexity and bits per byte, from one token at a time, to a millionth."""
+    model = load_backbone("tiny-lm")
+    documents = list(load_scenario("pydocs").probes[0].load().documents)[:4]
+    documents = [document[:1500] for document in documents]
+    window = 64
+    found = model.corpus(documents, window=window, stride=window, batch_size=8)
+    likelihood = 0.0
+    for document in documents:
+        tokens = model.codec.ids(document)
+        for fed, wanted in harness_windows(tokens, model.codec.start, window):
+            for k, token in enumerate(wanted):
+                seen = fed[: len(fed) - len(wanted) + 1 + k]
+                with torch.no_grad():
+                    logits = model.model(input_ids=torch.tensor([seen])).logits[0, -1].double()
+                likelihood += logits.log_softmax(-1)[token].item()
+    nats = math.fsum(one.nats for one in found)
+    words = sum(len(re.split(r"\s+", document)) for document in documents)
+    size = sum(len(document.encode()) for document in documents)
+
+    assert nats == pytest.approx(-likelihood, rel=1e-6)
+    assert final_word_perplexity([nats / words]) == pytest.approx(
+        math.exp(-likelihood / words), rel=1e-5
+    )
+    assert math.exp(nats / size) == pytest.approx(math.exp(-likelihood / size), rel=1e-6)
+    assert bits_per_byte(nats, size) == pytest.approx(-likelihood / size / math.log(2), rel=1e-6)
