@@ -31,8 +31,9 @@ class Passage:
 
     @property
     def worst(self) -> tuple[str, float]:
-        """The token that rose most."""
-        return max(self.tokens, key=lambda token: token[1])
+        """The token that rose most; one that can be seen, where there is one."""
+        seen = [token for token in self.tokens if token[0].strip()]
+        return max(seen or self.tokens, key=lambda token: token[1])
 
 
 def worst_passages(record: RunRecord, shown: int = SHOWN) -> tuple[Passage, ...]:
