@@ -7,7 +7,8 @@ from torch import nn
 from continual.adapters.adaptation import Adaptation, Place
 from continual.adapters.base import Shared, Site, seed_of
 from continual.adapters.layer import AdaptedLinear, weight_of
-from continual.adapters.registry import check_config, method_named
+from continual.adapters.registry import method_named
+from continual.adapters.settings import check_config
 from continual.adapters.targets import find_layers
 from continual.errors import InputError
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from continual.adapters.base import Site, check_rank
 from continual.adapters.layer import weight_of
-from continual.adapters.registry import check_config, method_named
+from continual.adapters.registry import method_named
+from continual.adapters.settings import check_config
 from continual.adapters.targets import find_layers
 
 

@@ -1,10 +1,8 @@
 """Every method by name: a plain dict, and one function that answers an unknown name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from pydantic import TypeAdapter, ValidationError
 
 from continual.adapters.base import Adapter
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
@@ -14,7 +12,7 @@ from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
 from continual.adapters.slora import SLoRA, SLoRAConfig
-from continual.errors import InputError, nearest, unknown
+from continual.errors import unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +54,33 @@ class Method:
 @dataclass(frozen=True, kw_only=True)
 class NoConfig:
     """A method without settings."""
+
+
+def _on_lora(
+    name: str,
+    title: str,
+    paper: str,
+    summary: str,
+    defaults: Mapping[str, Mapping[str, Any]],
+    *,
+    control: bool,
+) -> Method:
+    """Return one LoRA under settings of a run that make it another method."""
+    return Method(
+        name=name,
+        title=title,
+        paper=paper,
+        summary=summary,
+        config=LoRAConfig,
+        adapter=LoRA,
+        trains="adapters",
+        learns="A, B",
+        learning_rate=0.003,
+        control=control,
+        lora_export=True,
+        trained_numbers="r (m + n)",
+        defaults=defaults,
+    )
 
 
 _ALL = (
@@ -129,65 +154,37 @@ _ALL = (
         lora_export=True,
         trained_numbers="r (m + n)",
     ),
-    Method(
-        name="joint",
-        title="Joint training",
-        paper="",
-        summary="One LoRA learns all tasks at once, shuffled: what a sequence can at best keep.",
-        config=LoRAConfig,
-        adapter=LoRA,
-        trains="adapters",
-        learns="A, B",
-        learning_rate=0.003,
+    _on_lora(
+        "joint",
+        "Joint training",
+        "",
+        "One LoRA learns all tasks at once, shuffled: what a sequence can at best keep.",
+        {"train": {"joint": True}},
         control=True,
-        lora_export=True,
-        trained_numbers="r (m + n)",
-        defaults={"train": {"joint": True}},
     ),
-    Method(
-        name="replay",
-        title="Experience replay",
-        paper="Chaudhry et al. 2019, arXiv:1902.10486",
-        summary="One LoRA, and some examples of earlier tasks are learned again in every step.",
-        config=LoRAConfig,
-        adapter=LoRA,
-        trains="adapters",
-        learns="A, B",
-        learning_rate=0.003,
+    _on_lora(
+        "replay",
+        "Experience replay",
+        "Chaudhry et al. 2019, arXiv:1902.10486",
+        "One LoRA, and some examples of earlier tasks are learned again in every step.",
+        {"rehearsal": {"size": 100}},
         control=False,
-        lora_export=True,
-        trained_numbers="r (m + n)",
-        defaults={"rehearsal": {"size": 100}},
     ),
-    Method(
-        name="ewc",
-        title="EWC",
-        paper="Kirkpatrick et al. 2017, arXiv:1612.00796",
-        summary="One LoRA whose numbers are held the more, the more they mattered to old tasks.",
-        config=LoRAConfig,
-        adapter=LoRA,
-        trains="adapters",
-        learns="A, B",
-        learning_rate=0.003,
+    _on_lora(
+        "ewc",
+        "EWC",
+        "Kirkpatrick et al. 2017, arXiv:1612.00796",
+        "One LoRA whose numbers are held the more, the more they mattered to old tasks.",
+        {"ewc": {"lam": 10000.0}},
         control=False,
-        lora_export=True,
-        trained_numbers="r (m + n)",
-        defaults={"ewc": {"lam": 10000.0}},
     ),
-    Method(
-        name="lwf",
-        title="LwF",
-        paper="Li and Hoiem 2016, arXiv:1606.09282",
-        summary="One LoRA that goes on answering new examples as it did before the task.",
-        config=LoRAConfig,
-        adapter=LoRA,
-        trains="adapters",
-        learns="A, B",
-        learning_rate=0.003,
+    _on_lora(
+        "lwf",
+        "LwF",
+        "Li and Hoiem 2016, arXiv:1606.09282",
+        "One LoRA that goes on answering new examples as it did before the task.",
+        {"lwf": {"lam": 1.0}},
         control=False,
-        lora_export=True,
-        trained_numbers="r (m + n)",
-        defaults={"lwf": {"lam": 1.0}},
     ),
     Method(
         name="inclora",
@@ -274,51 +271,3 @@ def method_named(name: str) -> Method:
     if known not in METHODS:
         raise unknown("method", name, [*METHODS, *ALIASES])
     return METHODS[known]
-
-
-def configure(method: str, settings: Mapping[str, Any]) -> Any:
-    """Return a method's config with some settings changed, as a file or the command line give them.
-
-    Raises:
-        InputError: unknown method, or every setting that is unknown or out of range.
-
-    >>> configure("lora", {"rank": 4})
-    LoRAConfig(rank=4, alpha=16.0)
-    """
-    kind = method_named(method).config
-    known = [one.name for one in fields(kind)]
-    problems = [
-        f"method.{name}: unknown option of {kind.__name__}; known: {[*known, 'targets']}"
-        f"{nearest(name, known) or '.'}"
-        for name in settings
-        if name not in known
-    ]
-    if problems:
-        raise InputError("\n".join(problems))
-    try:
-        return TypeAdapter(kind).validate_python(dict(settings))
-    except ValidationError as error:
-        raise InputError("\n".join(_sentence(one) for one in error.errors())) from error
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    path = ".".join(["method", *(str(part) for part in error["loc"])])
-    said = str(error["msg"]).removeprefix("Value error, ")
-    given = f"got {error['input']!r}; " if error["loc"] else ""
-    return f"{path}: {given}{said[:1].lower()}{said[1:]}".rstrip(".") + "."
-
-
-def check_config(method: Method, config: object | None) -> Any:
-    """Return ``config``, or the method's defaults for None.
-
-    Raises:
-        InputError: a config of another method.
-    """
-    if config is None:
-        return method.config()
-    if not isinstance(config, method.config):
-        raise InputError(
-            f"method {method.name!r} is configured by {method.config.__name__}; "
-            f"got {type(config).__name__}."
-        )
-    return config

@@ -14,16 +14,15 @@ from q − 1. Test vectors are a pure function of (seed, size): quantiles of the
 that PCG64's raw stream chooses, which numpy never changes; each purpose has a stream of its own.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from scipy import linalg, special
+from scipy import linalg
 
 from continual.errors import InputError
+from continual.linalg.draws import gaussian
 from continual.linalg.operand import Operand
 
 SMALL = 512  # min(m, n) up to which the exact SVD is taken
@@ -154,39 +153,6 @@ def shortest(
         else:
             unmet = middle
     return found
-
-
-def stream(seed: int, purpose: str) -> int:
-    """Return the seed of one purpose, so that draws for different ones are independent."""
-    digest = hashlib.blake2b(f"{seed}|{purpose}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
-def uniform(seed: int, count: int) -> np.ndarray:
-    """Return ``count`` numbers in (0, 1) from PCG64's raw stream."""
-    raw = np.random.PCG64(seed).random_raw(count)
-    values = (raw >> np.uint64(11)).astype(np.float64)
-    values += 0.5
-    values *= 2.0**-53
-    return np.minimum(values, 1.0 - 2.0**-53, out=values)
-
-
-def gaussian(seed: int, purpose: str, rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
-    """Return independent normal numbers (rows, columns), a pure function of the rest.
-
-    Each is one of 65,536 equally likely quantiles of the normal distribution, scaled to variance 1:
-    16 bits of the raw stream and a look into a table.
-    """
-    count = rows * columns
-    raw = np.random.PCG64(stream(seed, purpose)).random_raw(-(-count // 4))
-    bits = raw.astype("<u8", copy=False).view("<u2")[:count]
-    return _quantiles(dtype)[bits].reshape(rows, columns)
-
-
-@cache
-def _quantiles(dtype: np.dtype) -> np.ndarray:
-    values = special.ndtri((np.arange(2.0**16) + 0.5) / 2.0**16)
-    return (values / np.sqrt(np.square(values).mean())).astype(dtype)
 
 
 def thin_qr(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from continual.linalg.draws import gaussian
 from continual.linalg.operand import Operand
-from continual.linalg.ranges import gaussian, orthonormal
+from continual.linalg.ranges import orthonormal
 
 TRUSTED = {np.dtype(np.float32): 1e-2, np.dtype(np.float64): 1e-4}  # share of ‖A‖² left over
 STARTS = 8  # directions of the block power iteration

@@ -27,6 +27,7 @@ import numpy as np
 
 from continual.errors import InputError, unknown
 from continual.linalg import pivots
+from continual.linalg.draws import stream, uniform
 from continual.linalg.operand import Operand, prepare
 from continual.linalg.ranges import (
     OVERSAMPLE,
@@ -35,8 +36,6 @@ from continual.linalg.ranges import (
     leading,
     row_sketch,
     sketch,
-    stream,
-    uniform,
 )
 
 WEIGHTED = ("inverse_norm", "norm", "uniform")

@@ -18,8 +18,9 @@ from continual.errors import InputError, unknown
 from continual.linalg.cache import Cache
 from continual.linalg.checkpoints import Held, Layer
 from continual.linalg.cur import CUR, cur
+from continual.linalg.draws import stream
 from continual.linalg.operand import prepare
-from continual.linalg.ranges import check_natural, stream
+from continual.linalg.ranges import check_natural
 from continual.linalg.select import POLICIES
 from continual.linalg.subspaces import effective_rank
 from continual.linalg.svd import METHODS, SVD, converged, svd

@@ -18,6 +18,7 @@ from scipy import linalg
 from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
 from continual.errors import InputError, unknown
+from continual.linalg.draws import gaussian
 from continual.linalg.operand import Operand, owned, prepare
 from continual.linalg.ranges import (
     FIRST_BLOCK,
@@ -28,7 +29,6 @@ from continual.linalg.ranges import (
     Wanted,
     check_natural,
     exact,
-    gaussian,
     is_exact,
     randomized,
     signed,

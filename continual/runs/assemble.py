@@ -133,8 +133,10 @@ def _load(scenario: Scenario, config: RunConfig, options: Any, tell: Reporter) -
     return Parts(backbone=backbone, adaptation=adaptation, facts=facts)
 
 
-def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell: Reporter) -> None:
-    """Evaluate, train, evaluate, ... and mark the directory complete."""
+def _recorder(
+    scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell: Reporter
+) -> Recorder:
+    """Return the writing side of the run, with the trackers that it asks."""
     checks = config.evaluation
     retained = RetainedAccuracy(
         scenario,
@@ -155,11 +157,8 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         batch_size=checks.batch_size,
         tick=lambda name, k, n: tell.step(f"{config.method}: reading {name}", k, n),
     )
-    resumed, complaints = load_checkpoint(folder / "checkpoints")
-    for complaint in complaints:
-        tell.note(f"warning: {complaint}")
     board = TensorboardLog(folder / "tensorboard") if config.tracking == "tensorboard" else None
-    recorder = Recorder(
+    return Recorder(
         folder=folder,
         scenario=scenario,
         config=config,
@@ -169,6 +168,14 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         drift=drift,
         board=board,
     )
+
+
+def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell: Reporter) -> None:
+    """Evaluate, train, evaluate, ... and mark the directory complete."""
+    resumed, complaints = load_checkpoint(folder / "checkpoints")
+    for complaint in complaints:
+        tell.note(f"warning: {complaint}")
+    recorder = _recorder(scenario, config, parts, folder, tell)
     recorder.begin(describe_environment() | dict(parts.facts), resumed)
     if resumed is not None:
         at = resumed.position
@@ -188,7 +195,7 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         save=lambda checkpoint: _save(folder, checkpoint),
         log=recorder.log,
         observe=recorder.observe,
-        within=checks.steps,
+        within=config.evaluation.steps,
         observe_within=recorder.observe_within,
         tick=lambda i, done, n: tell.step(
             f"{config.method}: learning {scenario[i].task.name}", done, n
