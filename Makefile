@@ -12,7 +12,7 @@ quickstart: $(VENV)/.installed  ## three methods and two controls on a real task
 test: $(VENV)/.installed-dev  ## the fast suite; two workers of one thread each, not two of two
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: $(VENV)/.installed-dev  ## the slow suite
+test-slow: $(VENV)/.installed-extras  ## the slow suite
 	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.installed-dev  ## format, lint, types
@@ -38,4 +38,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-extras: $(VENV)/.installed-dev
+	$(PIP) --editable '.[dev,tracking,energy]'
 	@touch $@

@@ -27,7 +27,7 @@ DOORS = {
     "sklearn": {"scenario"},
     "transformers": {"backbone"},
     "tokenizers": {"backbone"},
-    "accelerate": {"training"},
+    "accelerate": {"training", "trackers"},
     "pyarrow": {"records", "scenario"},
     "pandas": {"reports", "records"},
     "matplotlib": {"reports"},

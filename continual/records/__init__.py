@@ -1,5 +1,6 @@
 """The run directory: how it is written, and how it is read back without torch."""
 
+from continual.records.config import flatten
 from continual.records.files import (
     DamagedFileError,
     read_json,
@@ -25,6 +26,7 @@ __all__ = [
     "ScoreRow",
     "TokenRow",
     "append_event",
+    "flatten",
     "mark_complete",
     "read_json",
     "sha256_of",

@@ -1,6 +1,6 @@
 """run.yaml, as far as a record reads it: the run room writes more, and it is handed on as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +55,19 @@ def _check_tasks(file: Path, tasks: Sequence[Any]) -> None:
 def name_of(value: Any) -> str:
     """Return the name of what is written as a name or as a mapping with one."""
     return str(value.get("name", "")) if isinstance(value, dict) else str(value)
+
+
+def flatten(value: Any, path: str) -> dict[str, str]:
+    """Return nested mappings as one, with dotted keys and text values.
+
+    >>> flatten({"train": {"epochs": 2}, "targets": ["q", "v"]}, "run")
+    {'run.train.epochs': '2', 'run.targets': 'q, v'}
+    """
+    if isinstance(value, Mapping):
+        found: dict[str, str] = {}
+        for key, inner in value.items():
+            found.update(flatten(inner, f"{path}.{key}" if path else str(key)))
+        return found
+    if isinstance(value, list | tuple):
+        return {path: ", ".join(str(inner) for inner in value)}
+    return {path: str(value)}

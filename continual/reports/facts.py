@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from continual.reports.groups import Group, flatten, settings
+from continual.records import flatten
+from continual.reports.groups import Group, settings
 from continual.reports.tables import MISSING, Table, score_text
 from continual.reports.verdict import FINGERPRINTS, fingerprints
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from continual.records import RunRecord
+from continual.records import RunRecord, flatten
 from continual.reports.tables import CONTROLS
 
 IDENTITY = ("scenario", "backbone", "tasks", "probes", "seed")  # of run.yaml: not a setting
@@ -71,22 +71,6 @@ def settings(record: RunRecord) -> dict[str, str]:
         if key not in IDENTITY:
             found.update(flatten(value, key))
     return {key: value for key, value in found.items() if key.rsplit(".", 1)[-1] != "seed"}
-
-
-def flatten(value: Any, path: str) -> dict[str, str]:
-    """Return nested mappings as one, with dotted keys and text values.
-
-    >>> flatten({"train": {"epochs": 2}, "targets": ["q", "v"]}, "run")
-    {'run.train.epochs': '2', 'run.targets': 'q, v'}
-    """
-    if isinstance(value, Mapping):
-        found: dict[str, str] = {}
-        for key, inner in value.items():
-            found.update(flatten(inner, f"{path}.{key}" if path else str(key)))
-        return found
-    if isinstance(value, list | tuple):
-        return {path: ", ".join(str(inner) for inner in value)}
-    return {path: str(value)}
 
 
 def _methods(records: Sequence[RunRecord]) -> tuple[MethodRuns, ...]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from continual.metrics import Estimate
 from continual.reports.comparison import Estimates
-from continual.reports.groups import Group, MethodRuns, flatten
+from continual.records import flatten
+from continual.reports.groups import Group, MethodRuns
 from continual.reports.tables import CONTROLS
 
 LEAST_SEEDS = 3

@@ -12,7 +12,7 @@ from typing import Any
 from continual.adapters import Adaptation, attach
 from continual.backbone import Backbone, load_backbone
 from continual.errors import InputError
-from continual.records import RunRecord
+from continual.records import RunRecord, flatten
 from continual.runs.config import RunConfig
 from continual.runs.environment import describe_environment
 from continual.runs.progress import Reporter, SilentReporter
@@ -20,9 +20,11 @@ from continual.runs.directory import open_directory
 from continual.runs.recorder import Recorder
 from continual.runs.settings import resolve
 from continual.scenario import Scenario, load_scenario
+from continual.trackers.board import Board
+from continual.trackers.cost import Meter
+from continual.trackers.memory import BatchSize
 from continual.trackers.perplexity import PerplexityDrift
 from continual.trackers.retained import RetainedAccuracy
-from continual.trackers.tensorboard import TensorboardLog
 from continual.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from continual.training.ewc import ElasticWeights
 from continual.training.loop import learn
@@ -138,11 +140,12 @@ def _recorder(
 ) -> Recorder:
     """Return the writing side of the run, with the trackers that it asks."""
     checks = config.evaluation
+    batch_size = BatchSize(checks.batch_size, tell.note)
     retained = RetainedAccuracy(
         scenario,
         parts.backbone,
         parts.adaptation,
-        batch_size=checks.batch_size,
+        batch_size=batch_size,
         tick=lambda name, k, n: tell.step(f"{config.method}: evaluating {name}", k, n),
         policy=checks.policy,
         every=checks.every,
@@ -154,10 +157,12 @@ def _recorder(
         parts.adaptation,
         window=checks.probe_window,
         stride=checks.probe_stride or checks.probe_window,
-        batch_size=checks.batch_size,
+        batch_size=batch_size,
         tick=lambda name, k, n: tell.step(f"{config.method}: reading {name}", k, n),
     )
-    board = TensorboardLog(folder / "tensorboard") if config.tracking == "tensorboard" else None
+    board = None
+    if config.tracking != "none":
+        board = Board(config.tracking, folder, flatten(config.model_dump(mode="json"), ""))
     return Recorder(
         folder=folder,
         scenario=scenario,
@@ -167,6 +172,7 @@ def _recorder(
         retained=retained,
         drift=drift,
         board=board,
+        meter=Meter(parts.backbone.device),
     )
 
 
@@ -197,6 +203,8 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         observe=recorder.observe,
         within=config.evaluation.steps,
         observe_within=recorder.observe_within,
+        count=recorder.meter.count,
+        pace=recorder.meter.pace,
         tick=lambda i, done, n: tell.step(
             f"{config.method}: learning {scenario[i].task.name}", done, n
         ),

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 
 
+Tracking = Literal["none", "tensorboard", "wandb", "mlflow"]
+
+
 class BackboneSettings(BaseModel):
     """How the backbone is loaded: ``--set backbone.NAME=VALUE``."""
 
@@ -82,4 +85,4 @@ class RunConfig(BaseModel):
     ewc: EWCConfig = EWCConfig()
     lwf: LwFConfig = LwFConfig()
     evaluation: EvaluationSettings
-    tracking: Literal["none", "tensorboard"] = "none"
+    tracking: Tracking = "none"

@@ -32,10 +32,11 @@ from continual.records import (
 from continual.runs.config import RunConfig
 from continual.runs.directory import differences
 from continual.scenario import Scenario
+from continual.trackers.board import Board
 from continual.trackers.collision import collisions
+from continual.trackers.cost import Meter
 from continual.trackers.perplexity import PerplexityDrift
 from continual.trackers.retained import RetainedAccuracy, majority_rows
-from continual.trackers.tensorboard import TensorboardLog
 from continual.trackers.weights import weight_rows
 from continual.training.checkpoint import Checkpoint
 
@@ -55,7 +56,8 @@ class Recorder:
         adaptation: Adaptation,
         retained: RetainedAccuracy,
         drift: PerplexityDrift,
-        board: TensorboardLog | None,
+        board: Board | None,
+        meter: Meter,
     ) -> None:
         self.folder = folder
         self.scenario = scenario
@@ -65,6 +67,7 @@ class Recorder:
         self.retained = retained
         self.drift = drift
         self.board = board
+        self.meter = meter
         self._scores: list[ScoreRow] = []
         self._examples: list[ExampleRow] = []
         self._since = time.monotonic()
@@ -101,7 +104,10 @@ class Recorder:
             self._examples = list(record.examples())
             self.drift.remember(record.tokens())
             truncate_events(self.folder, resumed.position.experience, resumed.position.step)
-            timed = [event["seconds"] for event in record.events() if "seconds" in event]
+            events = record.events()
+            if self.board is not None:
+                self.board.resume(events)
+            timed = [event["seconds"] for event in events if "seconds" in event]
             self._spent = timed[-1] if timed else 0.0
         elif (self.folder / "events.jsonl").exists():
             truncate_events(self.folder, -1, -1)
@@ -127,20 +133,9 @@ class Recorder:
         if after >= 0:
             folder = self.folder / "adapters" / f"after-{after:02d}"
             save_adapter(self.adaptation, self.backbone, folder)
-        whole = time.monotonic() - self._since
-        self._spent += whole
-        self.log(
-            {
-                "experience": after,
-                "step": step,
-                "seconds": self._spent,
-                "training_seconds": training,
-                "evaluation_seconds": whole - training,
-                "trained_numbers": self.adaptation.trained_numbers(),
-                "stored_numbers": self.adaptation.stored_numbers(),
-            }
-        )
-        self._since, self._within = time.monotonic(), 0.0
+        if self.board is not None:
+            self.board.scores(scores)
+        self._spend(after, step, training)
 
     def observe_within(self, experience: int, step: int) -> None:
         """Score earlier tasks and probes in the middle of an experience and write the rows."""
@@ -148,7 +143,32 @@ class Recorder:
         scores = self.retained.within(experience, step) + self.drift.observe(experience, step)
         self._scores = [*self._before(experience, step), *scores]
         write_scores(self.folder, self._scores)
+        if self.board is not None:
+            self.board.scores(scores)
         self._within += time.monotonic() - began
+        self.meter.restart()
+
+    def _spend(self, after: int, step: int, training: float) -> None:
+        """Write down what the experience has cost."""
+        whole = time.monotonic() - self._since
+        self._spent += whole
+        tokens, memory, energy = self.meter.take(), self.meter.memory(), self.meter.energy()
+        measured = {"peak_memory_bytes": memory, "energy_kwh": energy}
+        self.log(
+            {
+                "experience": after,
+                "step": step,
+                "seconds": self._spent,
+                "training_seconds": training,
+                "evaluation_seconds": whole - training,
+                "training_tokens": tokens,
+                **{name: value for name, value in measured.items() if value is not None},
+                "trained_numbers": self.adaptation.trained_numbers(),
+                "stored_numbers": self.adaptation.stored_numbers(),
+            }
+        )
+        self._since, self._within = time.monotonic(), 0.0
+        self.meter.restart()
 
     def _before(self, experience: int, step: int) -> list[ScoreRow]:
         """Return the rows of earlier moments; a run that continues makes later ones again."""
@@ -177,4 +197,5 @@ class Recorder:
         """Mark the run as complete."""
         if self.board is not None:
             self.board.close()
+        self.meter.close()
         mark_complete(self.folder)

@@ -7,13 +7,13 @@ The order of precedence is: what the user sets, what the scenario file recommend
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from continual.errors import InputError, nearest, unknown
-from continual.runs.config import BackboneSettings, EvaluationSettings, RunConfig
+from continual.runs.config import BackboneSettings, EvaluationSettings, RunConfig, Tracking
 from continual.scenario import Scenario
 from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 
@@ -132,8 +132,8 @@ def defaults_problems(settings: Mapping[str, Any], where: str = "defaults") -> l
             continue  # a scenario's default backbone is a name
         problems += _section_problems(model, values, f"{where}.{section}")
     tracking = settings.get("tracking", "none")
-    if tracking not in ("none", "tensorboard"):
-        problems.append(f"{where}.tracking: got {tracking!r}; allowed: none, tensorboard.")
+    if tracking not in get_args(Tracking):
+        problems.append(f"{where}.tracking: got {tracking!r}; allowed: {', '.join(get_args(Tracking))}.")
     return problems
 
 

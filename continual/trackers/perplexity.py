@@ -8,6 +8,7 @@ from continual.adapters.adaptation import Adaptation
 from continual.backbone.base import Backbone, DocumentNats
 from continual.records.rows import PROBE_BYTES, PROBE_NATS, PROBE_WORDS, ScoreRow, TokenRow
 from continual.scenario import Scenario
+from continual.trackers.memory import BatchSize
 
 
 class PerplexityDrift:
@@ -29,7 +30,7 @@ class PerplexityDrift:
         *,
         window: int,
         stride: int,
-        batch_size: int,
+        batch_size: BatchSize,
         tick: Callable[[str, int, int], None],
     ) -> None:
         self.probes = scenario.probes if backbone.measures_perplexity else ()
@@ -42,7 +43,7 @@ class PerplexityDrift:
         self._known: dict[tuple[str, str], list[DocumentNats]] = {}
         self._before: dict[str, list[float]] = {}
         if self.probes:  # no text, but the windows are checked before anything is trained
-            backbone.corpus([], window=window, stride=stride, batch_size=batch_size)
+            backbone.corpus([], window=window, stride=stride, batch_size=batch_size.size)
 
     def observe(self, after: int, step: int) -> list[ScoreRow]:
         """Measure after experience ``after`` (-1: before any training).
@@ -58,12 +59,8 @@ class PerplexityDrift:
             key = (state, probe.name)
             if key not in self._known:
                 self._known = {k: v for k, v in self._known.items() if k[1] != probe.name}
-                self._known[key] = self.backbone.corpus(
-                    probe.load().documents,
-                    window=self.window,
-                    stride=self.stride,
-                    batch_size=self.batch_size,
-                )
+                documents = probe.load().documents
+                self._known[key] = self.batch_size.run(lambda size: self._read(documents, size))
             found = self._known[key]
             nats = math.fsum(one.nats for one in found)
             tokens, size = sum(one.tokens for one in found), sum(one.bytes for one in found)
@@ -84,6 +81,11 @@ class PerplexityDrift:
                     )
                 )
         return rows
+
+    def _read(self, documents: Sequence[str], batch_size: int) -> list[DocumentNats]:
+        return self.backbone.corpus(
+            documents, window=self.window, stride=self.stride, batch_size=batch_size
+        )
 
     def tokens(self) -> list[TokenRow]:
         """Return every token of every probe as it was before training and when last observed."""

@@ -10,6 +10,7 @@ from continual.adapters.adaptation import Adaptation
 from continual.backbone.base import Backbone, Scored
 from continual.records.rows import STANDARD_ERROR, ExampleRow, ScoreRow
 from continual.scenario import Scenario, Split
+from continual.trackers.memory import BatchSize
 
 
 class RetainedAccuracy:
@@ -26,7 +27,7 @@ class RetainedAccuracy:
         backbone: Backbone,
         adaptation: Adaptation,
         *,
-        batch_size: int,
+        batch_size: BatchSize,
         tick: Callable[[str, int, int], None],
         policy: str = "full",
         every: int = 1,
@@ -124,8 +125,8 @@ class RetainedAccuracy:
         key = (state, j, candidates)
         if key not in self._known:
             with self.adaptation.serving(j):
-                self._known[key] = self.backbone.score(
-                    task, self._encoded[j], candidates, self.batch_size
+                self._known[key] = self.batch_size.run(
+                    lambda size: self.backbone.score(task, self._encoded[j], candidates, size)
                 )
         return self._known[key]
 

@@ -43,6 +43,8 @@ class Learner:
             (-1, 0); it may write files, never the model.
         within: optimiser steps between two calls of ``observe_within``; None: it is never called.
         observe_within: called with (i, steps made) in the middle of experience i.
+        count: called once per optimiser step with how many tokens (or images) it has read.
+        pace: what is known about speed and memory since it was last called.
         tick: called once per optimiser step with (experience, steps done, steps in all).
     """
 
@@ -59,6 +61,8 @@ class Learner:
     log: Callable[[dict[str, Any]], None]
     observe: Callable[[int, int], None]
     tick: Callable[[int, int, int], None]
+    count: Callable[[int], None] = lambda tokens: None
+    pace: Callable[[], Mapping[str, float]] = dict
     within: int | None = None
     observe_within: Callable[[int, int], None] = lambda experience, step: None
 
@@ -106,9 +110,11 @@ def take_step(
         torch.nn.utils.clip_grad_norm_(learner.adaptation.trainable().values(), config.clip)
     optimiser.step()
     learner.adaptation.after_step(rate)
+    learner.count(sum(int(one.lesson.encoded.lengths[one.chosen].sum()) for one in portions))
     if (step + 1) % config.log_steps == 0 or step + 1 == course.steps:
         present = {name: cost for name, cost in costs.items() if name == "penalty" or cost}
-        learner.log({"experience": i, "step": step + 1, "loss": loss, **present, "lr": rate})
+        event = {"experience": i, "step": step + 1, "loss": loss, **present, "lr": rate}
+        learner.log(event | dict(learner.pace()))
 
 
 def _accumulate(
