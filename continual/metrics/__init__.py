@@ -7,7 +7,14 @@
 """
 
 from continual.metrics.needs import NotEvaluatedError
-from continual.metrics.paired import Paired, example_interval, holm, paired, words
+from continual.metrics.paired import (
+    Paired,
+    detectable_effect,
+    example_interval,
+    holm,
+    paired,
+    words,
+)
 from continual.metrics.perplexity import (
     bits_per_byte,
     drift,
@@ -25,6 +32,7 @@ __all__ = [
     "NotEvaluatedError",
     "Paired",
     "bits_per_byte",
+    "detectable_effect",
     "drift",
     "estimate",
     "example_interval",

@@ -85,19 +85,51 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def words(found: Paired, adjusted: float, *, higher_is_better: bool = True) -> str:
+def words(
+    found: Paired, adjusted: float, *, higher_is_better: bool = True, unit: str = "seed"
+) -> str:
     """Return the answer in words: better, worse or not distinguishable, and why.
 
     >>> words(paired([0.8, 0.7, 0.9], [0.7, 0.65, 0.7]), 0.25)
     'not distinguishable with 3 seeds (fewer than 6 cannot reach p < 0.05)'
     """
     n = found.difference.n
+    many = f"{n} {unit}" if n == 1 else f"{n} {unit}s"
     if found.least_p >= LEVEL:
-        return f"not distinguishable with {n} seeds (fewer than 6 cannot reach p < {LEVEL})"
+        return f"not distinguishable with {many} (fewer than 6 cannot reach p < {LEVEL})"
     if adjusted >= LEVEL:
-        return f"not distinguishable with {n} seeds"
+        return f"not distinguishable with {many}"
     better = (found.difference.mean > 0) == higher_is_better
-    return f"{'better' if better else 'worse'} with {n} seeds"
+    return f"{'better' if better else 'worse'} with {many}"
+
+
+def detectable_effect(n: int, *, level: float = LEVEL, power: float = 0.8) -> float:
+    """Return the smallest d_z that a two-sided paired t-test of n pairs finds with this power.
+
+    d_z is the mean difference over the standard deviation of the differences. The t-test asks more
+    of the data (normality) and less of the difference than the Wilcoxon test that is reported, so
+    this is a lower bound. Source: Cohen (1988), "Statistical Power Analysis", §2.4.
+
+    >>> round(detectable_effect(3), 2), round(detectable_effect(10), 2)
+    (3.26, 1.0)
+
+    Raises:
+        InputError: fewer than two pairs.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct, t
+
+    if n < 2:
+        raise InputError(f"a paired test needs at least two pairs; got {n}.")
+    edge = float(t.ppf(1 - level / 2, n - 1))
+
+    def missed(effect: float) -> float:
+        shift = effect * np.sqrt(n)
+        found = nct.sf(edge, n - 1, shift)  # the other tail is nothing at this power
+        return float(found) - power
+
+    found: Any = brentq(missed, 0.0, 20.0)
+    return float(found)
 
 
 def example_interval(

@@ -7,6 +7,7 @@ import numpy as np
 
 from continual.metrics import METRICS, Estimate, estimate, scores
 from continual.records import RunRecord
+from continual.reports.costs import COSTS, costs
 from continual.reports.groups import Group, MethodRuns
 from continual.reports.tables import MISSING, Table, number_text, probe_scores, score_text
 
@@ -19,11 +20,6 @@ SCORES = (
     "fwt.gem2017",
 )
 Estimates = dict[str, dict[str, Estimate]]  # by method label, then by id
-COSTS = {
-    "trained_numbers": "trained numbers",
-    "stored_numbers": "stored numbers",
-    "seconds": "time",
-}
 
 
 def run_values(record: RunRecord, joint: np.ndarray | None = None) -> dict[str, float]:
@@ -40,14 +36,7 @@ def run_values(record: RunRecord, joint: np.ndarray | None = None) -> dict[str, 
     gaps = record.gaps()
     if np.isfinite(gaps).any():
         values["stability_gap"] = float(np.nanmean(gaps))
-    events = None
-    for key in COSTS:
-        cost = record.environment.get(key)
-        if cost is None:
-            events = record.events() if events is None else events
-            cost = next((event[key] for event in reversed(events) if key in event), None)
-        if isinstance(cost, int | float):
-            values[key] = float(cost)
+    values |= costs(record)
     return values
 
 
@@ -98,7 +87,9 @@ def shown_ids(group: Group, found: Estimates) -> tuple[str, ...]:
     probes = list(dict.fromkeys(name for record in group.records for name in record.probe_names))
     optional = ["intransigence", "stability_gap"]
     for probe in probes:
-        optional += [f"{id} {probe}" for id in METRICS if METRICS[id].needs[0] in ("nats", "bits")]
+        optional += [
+            f"{id} {probe}" for id in METRICS if METRICS[id].needs[0] in ("nats", "words", "bits")
+        ]
     return (*SCORES, *(id for id in [*optional, *COSTS] if id in known))
 
 

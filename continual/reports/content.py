@@ -1,8 +1,7 @@
 """What a report says, before it takes the form of a page or of Markdown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from continual.records import RunRecord
 from continual.reports.against import against_tables
@@ -12,31 +11,12 @@ from continual.reports.facts import facts
 from continual.reports.flips import flips_table, negative_flips
 from continual.reports.groups import Group, group_runs
 from continual.reports.harm import harm_tables
+from continual.reports.orders import order_tables
 from continual.reports.passages import Passage, worst_passages
-from continual.reports.tables import Table, definitions_table, matrix_table
+from continual.reports.pictures import Picture, curves, matrices
+from continual.reports.tables import Table, definitions_table
+from continual.reports.unmeasured import unmeasured
 from continual.reports.verdict import verdicts, warnings
-
-if TYPE_CHECKING:
-    import matplotlib.figure
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A figure that is drawn when it is asked for.
-
-    Attributes:
-        stem: its file name without the ending.
-        words: what it shows, for those who cannot see it.
-        draw: returns the figure.
-        table: the same numbers as text, where they fit.
-        method: the label of the method it shows, "" where it shows several.
-    """
-
-    stem: str
-    words: str
-    draw: Callable[[], "matplotlib.figure.Figure"]
-    table: Table | None = None
-    method: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +37,7 @@ class Section:
     passages: tuple[tuple[str, tuple[Passage, ...]], ...]
     diagnostics: tuple[Table, ...]
     facts: tuple[Table, ...]
+    unmeasured: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +46,7 @@ class Report:
 
     title: str
     sections: tuple[Section, ...]
+    orders: tuple[Table, ...]
     definitions: Table
 
 
@@ -90,18 +72,20 @@ def assemble(records: Sequence[RunRecord], baseline: str | None = None) -> Repor
                 warnings=warnings(group),
                 comparison=(*comparison_tables(group, found), *against_tables(group, baseline)),
                 harm=harm_tables(group),
-                matrices=tuple(_matrices(group, number)),
-                curves=tuple(_curves(group, number)),
+                matrices=matrices(group, number),
+                curves=curves(group, number, found),
                 lost=tuple(_lost(group)),
                 passages=tuple(_passages(group)),
                 diagnostics=diagnostics_tables(group),
                 facts=facts(group),
+                unmeasured=unmeasured(group),
             )
         )
     names = ", ".join(dict.fromkeys(group.scenario for group in groups))
     return Report(
         title=f"What was learned and forgotten: {names}",
         sections=tuple(sections),
+        orders=order_tables(groups, baseline),
         definitions=definitions_table(tuple(ids)),
     )
 
@@ -114,44 +98,6 @@ def _lead(group: Group) -> str:
         f"{len(group.tasks)} {'task' if len(group.tasks) == 1 else 'tasks'}{setting}, learned in "
         f"this order: {', '.join(group.tasks)}."
     )
-
-
-def _matrices(group: Group, section: int) -> list[Picture]:
-    from continual.reports.figures import heat_map
-
-    pictures = []
-    for runs in group.methods:
-        for record in runs.records:
-            title = f"{runs.label}, seed {record.seed}"
-            pictures.append(
-                Picture(
-                    stem=f"{section}-matrix-{len(pictures) + 1:02d}",
-                    words=f"Retained accuracy matrix of {title}",
-                    draw=lambda r=record, t=title: heat_map(r.matrix(), r.baseline(), r.tasks, t),
-                    table=matrix_table(record),
-                    method=runs.label,
-                )
-            )
-    return pictures
-
-
-def _curves(group: Group, section: int) -> list[Picture]:
-    from continual.reports.figures import drift_curves, task_curves
-
-    probes = dict.fromkeys(name for record in group.records for name in record.probe_names)
-    pictures = [
-        Picture(
-            stem=f"{section}-drift-{number}",
-            words=f"Perplexity drift on {probe}: each line is a run, above 0 is worse than before",
-            draw=lambda probe=probe: drift_curves(group, probe),
-        )
-        for number, probe in enumerate(probes, 1)
-    ]
-    words = "Score of each task over the run: each line is a method's mean over seeds"
-    return [
-        *pictures,
-        Picture(stem=f"{section}-tasks", words=words, draw=lambda: task_curves(group)),
-    ]
 
 
 def _lost(group: Group) -> list[tuple[str, tuple[Table, ...]]]:

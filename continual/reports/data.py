@@ -9,6 +9,7 @@ from typing import Any
 from continual.metrics import scores
 from continual.records import RunRecord
 from continual.reports.content import Report, Section
+from continual.reports.costs import costs
 from continual.reports.tables import Table
 
 LATEX = {
@@ -53,6 +54,7 @@ def render_json(report: Report) -> str:
     found = {
         "title": report.title,
         "sections": [_section(section) for section in report.sections],
+        "orders": [_table(table) for table in report.orders],
         "definitions": _table(report.definitions),
     }
     return json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -61,8 +63,8 @@ def render_json(report: Report) -> str:
 def render_latex(report: Report) -> str:
     """Return the comparison tables for a paper; they need the package booktabs."""
     blocks = ["% needs \\usepackage{booktabs}"]
-    for section in report.sections:
-        blocks += [_tabular(table) for table in section.comparison]
+    tables = [table for section in report.sections for table in section.comparison]
+    blocks += [_tabular(table) for table in (*tables, *report.orders)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -109,6 +111,7 @@ def _section(section: Section) -> dict[str, Any]:
         "warnings": list(section.warnings),
         "comparison": [_table(table) for table in section.comparison],
         "harm": [_table(table) for table in section.harm],
+        "unmeasured": list(section.unmeasured),
         "runs": [_run(record) for record in section.runs],
     }
 
@@ -124,6 +127,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
         "matrix": [[_finite(cell) for cell in row] for row in R.tolist()],
         "baseline": [_finite(cell) for cell in b.tolist()],
         "scores": scores(R, b),
+        "costs": costs(record),
         "probes": {n: [_finite(v) for v in values] for n, values in record.probes().items()},
     }
 

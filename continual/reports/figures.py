@@ -78,7 +78,7 @@ def drift_curves(group: Group, probe: str) -> Figure:
     figure = Figure(figsize=(7.6, 3.9), layout="constrained")
     axes = figure.add_subplot()
     axes.axhline(0, color="#888888", linewidth=0.8)
-    for runs, style in zip(group.methods, _styles(len(group.methods)), strict=True):
+    for runs, style in zip(group.methods, line_styles(len(group.methods)), strict=True):
         label: str | None = runs.label
         for record in runs.records:
             nats = np.array(record.probes().get(probe, []))
@@ -90,7 +90,7 @@ def drift_curves(group: Group, probe: str) -> Figure:
     axes.set_title(
         f"Perplexity drift on {_short(probe, 40)}", fontsize=10, loc="left", parse_math=False
     )
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
@@ -102,7 +102,7 @@ def task_curves(group: Group) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for j, (axes, task) in enumerate(zip(panels, group.tasks, strict=False)):
         axes.axvline(j + 1, color="#888888", linewidth=0.8, linestyle=":")
-        for runs, style in zip(group.methods, _styles(len(group.methods)), strict=True):
+        for runs, style in zip(group.methods, line_styles(len(group.methods)), strict=True):
             axes.plot(_mean_curve(runs, j), label=runs.label, **style)
         axes.set_title(_short(task, 30), fontsize=9, loc="left", parse_math=False)
         axes.set_ylim(-0.03, 1.03)
@@ -113,7 +113,7 @@ def task_curves(group: Group) -> Figure:
     panels[(rows - 1) * columns].set_xlabel("after experience (dotted: learned)", fontsize=8)
     for axes in panels[::columns]:
         axes.set_ylabel("score", fontsize=8)
-    _legend(figure, panels[0])
+    legend(figure, panels[0])
     return figure
 
 
@@ -144,7 +144,7 @@ def _mean_curve(runs: MethodRuns, task: int) -> Float[np.ndarray, " moments"]:
     return np.mean(curves, axis=0)
 
 
-def _styles(count: int) -> list[dict[str, Any]]:
+def line_styles(count: int) -> list[dict[str, Any]]:
     """Return a colour, marker and dash for each of several lines, no two alike up to 28."""
     looks = zip(cycle(COLOURS), cycle(MARKERS), cycle(np.repeat(DASHES, len(COLOURS))))
     return [
@@ -172,7 +172,7 @@ def _moments(axes: Axes, tasks: Sequence[str], turn: bool = True) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def legend(figure: Figure, axes: Axes) -> None:
     """Name the methods below the axes, where no line can run under them."""
     lines, labels = axes.get_legend_handles_labels()
     if lines:

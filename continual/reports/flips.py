@@ -1,9 +1,11 @@
 """The examples that a run had right after learning their task and has wrong at its end."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from continual.records import ExampleRow, RunRecord
-from continual.reports.tables import Table
+from continual.reports.tables import Table, number_text
 
 RIGHT = 0.5  # an example counts as right from this share of its tokens on
 LONGEST = 160  # letters of a prediction that are shown
@@ -16,12 +18,15 @@ class Flips:
     Attributes:
         task: its name.
         lost: pairs of rows, right when learned and wrong at the end, worst first.
+        blamed: for each of them the task whose learning turned it wrong for good; where moments in
+            between were not evaluated, the one after which that was first seen.
         gained: how many went the other way.
         total: how many examples both rows know.
     """
 
     task: str
     lost: tuple[tuple[ExampleRow, ExampleRow], ...]
+    blamed: tuple[str, ...]
     gained: int
     total: int
 
@@ -42,22 +47,30 @@ def negative_flips(record: RunRecord) -> tuple[Flips, ...]:
     for j, task in enumerate(record.tasks[:-1]):
         learned, final = by_moment.get((task, j)), by_moment.get((task, last))
         if learned and final:
-            found.append(_flips(task, learned, final))
+            moments = {i: rows for i in range(j, last + 1) if (rows := by_moment.get((task, i)))}
+            found.append(_flips(task, moments, record.tasks))
     return tuple(found)
 
 
 def flips_table(flips: Flips, top: int = 5) -> Table:
     """Return the few worst losses of one task."""
-    shown = flips.lost[:top]
+    shown = list(zip(flips.lost, flips.blamed, strict=True))[:top]
+    counts = ", ".join(f"{count} by {name}" for name, count in Counter(flips.blamed).items())
     return Table(
         caption=(
             f"{flips.task}: {len(flips.lost)} of {flips.total} examples turned from right to "
-            f"wrong, {flips.gained} from wrong to right"
+            f"wrong{f' ({counts})' if counts else ''}, {flips.gained} from wrong to right"
         ),
-        columns=("example", "said when learned (right)", "says at the end (wrong)", "nats lost"),
+        columns=(
+            "example",
+            "said when learned (right)",
+            "says at the end (wrong)",
+            "lost by learning",
+            "nats lost",
+        ),
         rows=tuple(
-            (then.id, _said(then), _said(now), f"{now.nats - then.nats:+.2f}".replace("-", "−"))
-            for then, now in shown
+            (then.id, _said(then), _said(now), by, number_text("drift", now.nats - then.nats))
+            for (then, now), by in shown
         ),
     )
 
@@ -68,9 +81,27 @@ def _said(row: ExampleRow) -> str:
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
 
 
-def _flips(task: str, learned: dict[str, ExampleRow], final: dict[str, ExampleRow]) -> Flips:
+def _flips(task: str, moments: dict[int, dict[str, ExampleRow]], tasks: Sequence[str]) -> Flips:
+    learned, final = moments[min(moments)], moments[max(moments)]
     pairs = [(then, final[id]) for id, then in learned.items() if id in final]
     lost = [pair for pair in pairs if pair[0].correct >= RIGHT > pair[1].correct]
     gained = sum(then.correct < RIGHT <= now.correct for then, now in pairs)
     lost.sort(key=lambda pair: (pair[0].nats - pair[1].nats, pair[0].id))
-    return Flips(task=task, lost=tuple(lost), gained=gained, total=len(pairs))
+    return Flips(
+        task=task,
+        lost=tuple(lost),
+        blamed=tuple(tasks[_turned(then.id, moments)] for then, _ in lost),
+        gained=gained,
+        total=len(pairs),
+    )
+
+
+def _turned(id: str, moments: dict[int, dict[str, ExampleRow]]) -> int:
+    """Return the first experience from which on an example stays wrong."""
+    turned = max(moments)
+    for i in sorted(moments, reverse=True):
+        row = moments[i].get(id)
+        if row is not None and row.correct >= RIGHT:
+            break
+        turned = i
+    return turned

@@ -17,6 +17,10 @@ def render_markdown(report: Report, figures: str) -> str:
     blocks = [f"# {escape(report.title)}"]
     for section in report.sections:
         blocks += _section(section, figures)
+    if report.orders:
+        blocks.append("## Over orders of tasks")
+    for found in report.orders:
+        blocks += [f"{escape(found.caption)}.", table(found)]
     blocks += ["## Definitions", table(report.definitions)]
     return "\n\n".join(blocks) + "\n"
 
@@ -60,8 +64,7 @@ def _section(section: Section, figures: str) -> list[str]:
     blocks.append("### Retained accuracy")
     for picture in section.matrices:
         blocks.append(_picture(picture, figures))
-        if picture.table is not None:
-            blocks.append(table(picture.table))
+        blocks.append(table(picture.table))
     if section.harm:
         blocks.append("### Which experience hurt which task")
     for found in section.harm:
@@ -87,6 +90,8 @@ def _section(section: Section, figures: str) -> list[str]:
         blocks.append("### What happened to the weights")
     for found in section.diagnostics:
         blocks += [f"{escape(found.caption)}.", table(found)]
+    blocks.append("### What was not measured")
+    blocks.append("\n".join(f"- {escape(sentence)}" for sentence in section.unmeasured))
     blocks.append("### How it was run")
     for found in section.facts:
         if found.rows:

@@ -6,7 +6,7 @@ from pathlib import Path
 from continual.errors import InputError
 from continual.records import RunRecord, write_atomic
 from continual.reports.content import Report, assemble
-from continual.reports.data import render_json, render_latex
+from continual.reports.data import render_json, render_latex, to_csv
 from continual.reports.html import render_html
 from continual.reports.markdown import render_markdown
 
@@ -18,7 +18,8 @@ def write_report(
 
     Runs on different scenarios, backbones or task orders get a section each. Runs that differ in
     their seed only are averaged. Figures go to a folder ``<stem>-figures`` as PNG (which the
-    Markdown shows), SVG and PDF; tables to ``<stem>.tex``, all numbers to ``<stem>.json``.
+    Markdown shows), SVG and PDF, with their numbers as CSV; tables to ``<stem>.tex``, all numbers
+    to ``<stem>.json``.
 
     Args:
         dirs: run directories, finished or not.
@@ -84,3 +85,4 @@ def _write_figures(report: Report, folder: Path) -> None:
             drawn = picture.draw()
             for form in ("png", "svg", "pdf"):
                 write_atomic(folder / f"{picture.stem}.{form}", render(drawn, form))
+            write_atomic(folder / f"{picture.stem}.csv", to_csv(picture.table).encode())

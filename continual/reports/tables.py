@@ -9,6 +9,7 @@ import numpy as np
 
 from continual.metrics import METRICS, scores
 from continual.records import RunRecord
+from continual.reports.costs import COSTS, cost_text
 
 if TYPE_CHECKING:
     import pandas
@@ -140,10 +141,10 @@ def score_text(value: float) -> str:
 
 def number_text(id: str, value: float) -> str:
     """Return a number as its column writes it: differences carry a sign, counts have thousands."""
-    if id in ("trained_numbers", "stored_numbers"):
-        return f"{value:,.0f}"
-    if id == "seconds":
-        return f"{value:,.0f} s" if value >= 10 else f"{value:.1f} s"
+    if math.isnan(value):
+        return MISSING
+    if id in COSTS:
+        return cost_text(id, value)
     if id == "drift.perplexity_ratio":
         return f"×{value:.3f}"
     digits = 4 if id == "drift.nats_per_token" else 3

@@ -11,13 +11,8 @@ from continual.records import RunRecord
 from continual.reports.against import against_tables
 from continual.reports.comparison import comparison_tables, estimates
 from continual.reports.groups import group_runs
-from continual.reports.tables import (
-    Table,
-    matrix_table,
-    plain_matrix,
-    plain_scores,
-    scores_table,
-)
+from continual.reports.orders import order_tables
+from continual.reports.tables import Table, matrix_table, plain_matrix, plain_scores, scores_table
 from continual.reports.verdict import verdicts, warnings
 
 if TYPE_CHECKING:
@@ -75,7 +70,8 @@ def print_comparison(
     from rich.text import Text
 
     console = console or _console()
-    for group in group_runs(records):
+    groups = group_runs(records)
+    for group in groups:
         found = estimates(group)
         console.print(Text(f"{group.scenario} on {group.backbone}", style="bold"))
         for table in (*comparison_tables(group, found), *against_tables(group, baseline)):
@@ -85,6 +81,9 @@ def print_comparison(
             console.print(Text(sentence))
         for sentence in warnings(group):
             console.print(Text(f"! {sentence}", style="yellow"))
+    for table in order_tables(groups, baseline):
+        for part in _parts(table, console.width):
+            console.print(rich_table(part))
 
 
 def print_rows(

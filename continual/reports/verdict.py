@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from continual.metrics import Estimate
-from continual.reports.comparison import Estimates
+from continual.metrics import Estimate, detectable_effect
 from continual.records import flatten
+from continual.reports.comparison import Estimates
 from continual.reports.groups import Group, MethodRuns
 from continual.reports.tables import CONTROLS
 
 LEAST_SEEDS = 3
+ENOUGH = 5  # below, a report says what so few seeds can show
 FINGERPRINTS = ("fingerprints", "data_fingerprints", "data", "probes")  # of environment.json
 NOTHING = 0.005  # a score difference that two printed digits do not show
 
@@ -24,7 +25,7 @@ def verdicts(group: Group, found: Estimates) -> tuple[str, ...]:
 
 def warnings(group: Group) -> tuple[str, ...]:
     """Return everything that weakens the comparison, in words; empty where nothing does."""
-    found = [_missing_controls(group), *_few_seeds(group)]
+    found = [_missing_controls(group), *_few_seeds(group), _weak(group)]
     found += [_repeated_seeds(runs) for runs in group.methods]
     found += [_learned_nothing(runs) for runs in group.methods]
     found += [_unfinished(group), _no_majority(group), _other_data(group)]
@@ -123,6 +124,20 @@ def _few_seeds(group: Group) -> list[str]:
         for seeds, labels in sorted(few.items())
         if seeds < LEAST_SEEDS
     ]
+
+
+def _weak(group: Group) -> str:
+    """Say what differences between methods so few seeds can show."""
+    counts = [len({record.seed for record in runs.records}) for runs in group.methods]
+    n = min(counts, default=0)
+    if len(counts) < 2 or not 2 <= n < ENOUGH:
+        return ""
+    least = f"{2.0 ** (1 - n):.3g}"
+    return (
+        f"With {n} seeds the exact Wilcoxon test cannot give p below {least}, and even a paired "
+        f"t-test finds only differences of {detectable_effect(n):.1f} standard deviations or more "
+        "in 8 of 10 studies: smaller ones are not excluded by 'not distinguishable'."
+    )
 
 
 def _repeated_seeds(runs: MethodRuns) -> str:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from continual.adapters.adaptation import Adaptation
 from continual.backbone.base import Backbone, DocumentNats
@@ -59,8 +60,7 @@ class PerplexityDrift:
             key = (state, probe.name)
             if key not in self._known:
                 self._known = {k: v for k, v in self._known.items() if k[1] != probe.name}
-                documents = probe.load().documents
-                self._known[key] = self.batch_size.run(lambda size: self._read(documents, size))
+                self._known[key] = self.batch_size.run(partial(self._read, probe.load().documents))
             found = self._known[key]
             nats = math.fsum(one.nats for one in found)
             tokens, size = sum(one.tokens for one in found), sum(one.bytes for one in found)

@@ -97,7 +97,7 @@ def test_a_study_in_the_browser(make_run, tmp_path, dark):
 
     assert said == ""
     assert all(found["pictures"])
-    assert len(found["pictures"]) == 15 + 2
+    assert len(found["pictures"]) == 15 + 3
     rising = [value for value in found["rising"] if value is not None]
     falling = [value for value in found["falling"] if value is not None]
     assert rising == sorted(rising)

@@ -35,9 +35,12 @@ def test_a_table_shows_the_few_worst(flips):
     """With what was said before and after, on one line and cut where it is long."""
     table = flips_table(flips, top=1)
 
-    assert "2 of 3 examples turned from right to wrong, 1 from wrong to right" in table.caption
-    ((id, then, now, lost),) = table.rows
-    assert (id, then, lost) == ("2", "x", "+3.00")
+    assert (
+        "2 of 3 examples turned from right to wrong (2 by b), 1 from wrong to right"
+        in table.caption
+    )
+    ((id, then, now, by, lost),) = table.rows
+    assert (id, then, by, lost) == ("2", "x", "b", "+3.000")
     assert "\n" not in now
     assert now.endswith("…")
 
@@ -45,3 +48,21 @@ def test_a_table_shows_the_few_worst(flips):
 def test_an_unfinished_run_has_lost_nothing_yet(make_run):
     """There is no last row to compare with."""
     assert negative_flips(RunRecord.open(make_run(reached=1))) == ()
+
+
+def test_the_blame_is_for_what_turned_an_example_wrong_for_good(make_run):
+    """Wrong after b, right after c, wrong after d: lost by d; wrong from b on: lost by b."""
+    directory = make_run(tasks=("a", "b", "c", "d"), examples=False)
+    answers = {"back": (1, 0, 1, 0), "gone": (1, 0, 0, 0)}
+    rows = [
+        said(i, id, float(right), 1.0 - right)
+        for id, each in answers.items()
+        for i, right in enumerate(each)
+    ]
+    write_examples(directory, rows)
+    (found,) = negative_flips(RunRecord.open(directory))
+
+    assert {then.id: by for (then, _), by in zip(found.lost, found.blamed, strict=True)} == {
+        "back": "d",
+        "gone": "b",
+    }

@@ -1,6 +1,10 @@
 """What a report shows, and what it refuses."""
 
+import csv
 import re
+import subprocess
+import sys
+import time
 from itertools import pairwise
 
 import pytest
@@ -128,3 +132,56 @@ def test_named_things_are_listed():
 
     assert "yes" in text
     assert "x, y" in text
+
+
+def test_every_figure_has_its_numbers_as_csv(study, tmp_path):
+    """Beside the pictures, and under each of them on the page."""
+    page, _ = write_report(study, tmp_path / "r.html")
+    folder = tmp_path / "r-figures"
+    stems = {path.stem for path in folder.glob("*.svg")}
+
+    assert {"1-tradeoff", "1-drift-1", "1-tasks", "1-matrix-01"} <= stems
+    assert {path.stem for path in folder.glob("*.csv")} == stems
+    rows = list(csv.reader((folder / "1-drift-1.csv").read_text().splitlines()))
+    lora = RunRecord.open(study[0])
+    nats = lora.probes()["language-reference"]
+    assert rows[0][:3] == ["method", "seed", "before training"]
+    (row,) = (row for row in rows if row[:2] == ["lora", "0"])
+    assert float(row[-1]) == pytest.approx(nats[-1] - nats[0], abs=1e-4)
+    assert page.read_text().count("The same as a table") == len(stems)
+
+
+def test_joint_training_is_not_in_the_tradeoff(make_run):
+    """It learned everything at once, so it has neither forgetting nor learning accuracy."""
+    from continual.reports.comparison import estimates
+    from continual.reports.groups import group_runs
+    from continual.reports.tradeoff import points
+
+    joint = make_run("joint")
+    rows = [row for row in RunRecord.open(joint).score_rows if row.experience in (-1, 2)]
+    from continual.records import write_scores
+
+    write_scores(joint, rows)
+    (group,) = group_runs([RunRecord.open(path) for path in (joint, make_run("lora"))])
+
+    assert [point.label for point in points(group, estimates(group))] == ["lora"]
+
+
+@pytest.mark.slow
+def test_fifteen_runs_are_a_small_page_quickly_and_without_torch(make_run, tmp_path):
+    """At most 5 MB, at most 20 s, from the run directories alone."""
+    methods = ("curlora", "nlora", "slora", "lora", "frozen")
+    runs = [make_run(m, s, tasks=tuple("abcde")) for m in methods for s in range(3)]
+    code = (
+        "import sys; from continual.cli import main; "
+        f"sys.argv = ['continual', 'report', *{list(map(str, runs))!r}, '--out', "
+        f"{str(tmp_path / 'r.html')!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('torch' in sys.modules)"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip().endswith("False")
+    assert time.monotonic() - began <= 20
+    assert (tmp_path / "r.html").stat().st_size <= 5_000_000

@@ -84,7 +84,7 @@ def test_wandb_writes_its_file_without_a_network(tmp_path, monkeypatch):
 def test_a_tracker_that_is_not_there(kind, tmp_path, monkeypatch):
     """Said before anything begins, with the command that brings it."""
     monkeypatch.setitem(sys.modules, kind, None)
-    monkeypatch.setattr(f"continual.trackers.board.AVAILABLE", {kind: lambda: False})
+    monkeypatch.setattr("continual.trackers.board.AVAILABLE", {kind: lambda: False})
     with pytest.raises(InputError, match=rf"tracking '{kind}' needs .*pip install"):
         Board(kind, tmp_path, {})
 

@@ -48,7 +48,7 @@ def test_peak_memory_sees_what_was_there_for_a_moment():
 
 @pytest.mark.slow
 def test_energy_is_that_since_the_last_time():
-    """codecarbon's estimate, positive while something is computed."""
+    """Codecarbon's estimate, positive while something is computed."""
     meter = Meter(CPU)
     np.linalg.svd(np.random.default_rng(0).normal(size=(600, 600)))
     first = meter.energy()

@@ -31,7 +31,7 @@ def test_a_batch_is_halved_until_it_fits_and_stays_so():
 
 def test_one_example_that_does_not_fit_is_an_error_with_a_way_out():
     """No endless loop, and what to do."""
-    with pytest.raises(InputError, match="not even one example fits .*max_length"):
+    with pytest.raises(InputError, match=r"not even one example fits .*max_length"):
         BatchSize(4, lambda note: None).run(allocating(0))
 
 
