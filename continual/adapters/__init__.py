@@ -7,9 +7,10 @@ from continual.adapters.count import Count, count_trained
 from continual.adapters.curlora import CURLoRAConfig
 from continual.adapters.inclora import IncLoRAConfig
 from continual.adapters.lora import LoRAConfig
+from continual.adapters.method import Method
 from continual.adapters.nlora import NLoRAConfig
 from continual.adapters.olora import OLoRAConfig
-from continual.adapters.registry import ALIASES, METHODS, Method, method_named
+from continual.adapters.registry import ALIASES, METHODS, method_named
 from continual.adapters.settings import configure
 from continual.adapters.slora import SLoRAConfig
 from continual.adapters.targets import DEFAULT_TARGETS

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from continual.adapters.base import Adapter
 from continual.adapters.frozen_base import FrozenBase
 from continual.adapters.layer import AdaptedLinear, weight_of
-from continual.adapters.registry import Method
+from continual.adapters.method import Method
 from continual.adapters.state import META, check_state, copies, hash_tensors, load_heads, pack, part
 from continual.errors import InputError
 
@@ -75,10 +75,43 @@ class Adaptation:
             return torch.zeros((), device=next(self.model.parameters()).device)
         return torch.stack([term.to(terms[0].device) for term in terms]).sum()
 
-    def after_step(self, lr: float) -> None:
-        """Let every adapter finish an optimiser step that was made with this learning rate."""
+    def before_step(self) -> None:
+        """Let every adapter draw what one optimiser step has in common."""
         for adapter in self.adapters.values():
-            adapter.after_step(lr)
+            adapter.before_step()
+
+    def after_backward(self) -> None:
+        """Let every adapter change its gradients."""
+        for adapter in self.adapters.values():
+            adapter.after_backward()
+
+    def after_step(self, lr: float) -> list[nn.Parameter]:
+        """Let every adapter finish an optimiser step that was made with this learning rate.
+
+        Returns:
+            The parameters that began anew, whose moments the optimiser must forget.
+        """
+        anew = [adapter for adapter in self.adapters.values() if adapter.after_step(lr)]
+        return [parameter for adapter in anew for parameter in adapter.parameters()]
+
+    @property
+    def looks_at(self) -> int:
+        """How many examples of a task the adapters must see before they learn it."""
+        return max((a.looks_at(self.config) for a in self.adapters.values()), default=0)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Inside, every adapter sees the inputs of its weight; afterwards all begin to learn."""
+        for layer in self.layers.values():
+            layer.looking = True
+        try:
+            yield
+        finally:
+            for layer in self.layers.values():
+                layer.looking = False
+        for adapter in self.adapters.values():
+            adapter.settle()
+        self._mark()
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return exactly the parameters that learn now, by stable names.

@@ -6,7 +6,7 @@ from torch import nn
 
 from continual.adapters.adaptation import Adaptation, Place
 from continual.adapters.base import Shared, Site, seed_of
-from continual.adapters.layer import AdaptedLinear, weight_of
+from continual.adapters.layer import AdaptedLinear, bias_of, weight_of
 from continual.adapters.registry import method_named
 from continual.adapters.settings import check_config
 from continual.adapters.targets import find_layers
@@ -74,6 +74,7 @@ def _sites(bases: Mapping[str, nn.Module], seed: int) -> list[Site]:
             share=weight.numel() / total,
             seed=seed_of(seed, name),
             shared=shared,
+            bias=bias_of(bases[name]),
         )
         for name, weight in weights.items()
     ]

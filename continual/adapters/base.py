@@ -11,7 +11,7 @@ dtype and returned in y's. Under autocast torch chooses the dtype of the product
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,8 +19,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
-
-from continual.errors import InputError, unknown
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -49,6 +47,7 @@ class Site:
         share: this weight's part of all adapted numbers, in (0, 1]; the shares sum to 1.
         seed: from (the attach seed, name): every random choice at this weight starts from it.
         shared: what this weight's adapter has in common with those of the model's other weights.
+        bias: b (m,) of the frozen layer; detached, read only; None where it has none.
     """
 
     name: str
@@ -56,6 +55,7 @@ class Site:
     share: float
     seed: int
     shared: Shared = field(default_factory=Shared)
+    bias: Tensor | None = None
 
 
 class Adapter(nn.Module, ABC):
@@ -74,7 +74,7 @@ class Adapter(nn.Module, ABC):
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
     ) -> Float[Tensor, "*batch m"]:
-        """Return y + x ΔWᵗ, in y's dtype (law 2: equal to the dense form).
+        """Return y + x ΔWᵗ + Δb, in y's dtype (law 2: equal to the dense form).
 
         The number of matrix products does not depend on the number of tasks (law 7).
         """
@@ -98,6 +98,10 @@ class Adapter(nn.Module, ABC):
     def delta_weight(self) -> Float[Tensor, "m n"]:
         """Return ΔW, dense and differentiable: for tests, metrics and merging."""
 
+    def delta_bias(self) -> Float[Tensor, " m"] | None:
+        """Return Δb, differentiable; None where the bias stays as it is, as by default."""
+        return None
+
     @abstractmethod
     def factors(self) -> tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]] | None:
         """Return detached (B, A) with B A = ΔW, scale folded in; None if there are none (law 8)."""
@@ -117,11 +121,22 @@ class Adapter(nn.Module, ABC):
         """
         return next(self.parameters()).new_zeros(())
 
-    def after_step(self, lr: float) -> None:
+    def before_step(self) -> None:
+        """Draw what one whole optimiser step has in common, from torch's global generator.
+
+        The loop has seeded it from the position of the step. By default nothing is drawn.
+        """
+
+    def after_backward(self) -> None:
+        """Change the gradients of this adapter's parameters, before they are clipped."""
+
+    def after_step(self, lr: float) -> bool:
         """Finish an optimiser step that was made with this learning rate, as proximal steps do.
 
-        By default the optimiser's step is the whole step.
+        Returns:
+            Whether the parameters began anew, so that the optimiser must forget their moments.
         """
+        return False
 
     @abstractmethod
     def begin_task(self, task: int) -> None:
@@ -129,6 +144,12 @@ class Adapter(nn.Module, ABC):
 
         Task 0 of a fresh adapter does nothing. Parameters may be replaced: ask for them again.
         """
+
+    def look(self, x: Float[Tensor, "*batch n"]) -> None:
+        """See inputs of this weight before the current task is learned; see ``looks_at``."""
+
+    def settle(self) -> None:
+        """Begin to learn, now that every adapter has seen its inputs."""
 
     def serve(self, task: int | None) -> None:
         """Answer as for task 0, 1, ... from now on; None is the current one.
@@ -159,13 +180,24 @@ class Adapter(nn.Module, ABC):
         return False
 
     @staticmethod
+    def looks_at(config: Any) -> int:
+        """Return how many examples of a task this adapter must see before it learns the task."""
+        return 0
+
+    @staticmethod
     @abstractmethod
     def trained_numbers(m: int, n: int, config: Any, task: int) -> int:
         """Return how many numbers learn at one (m, n) weight during task 0, 1, ... (law 3)."""
 
     @staticmethod
-    def shared_numbers(config: Any, task: int) -> int:
-        """Return how many numbers learn during a task beside those of the single weights."""
+    def shared_numbers(config: Any, task: int, shapes: Mapping[str, tuple[int, int]]) -> int:
+        """Return how many numbers learn during a task beside those of the single weights.
+
+        Args:
+            config: of the method.
+            task: 0, 1, ...
+            shapes: (m, n) of every adapted weight by its layer's path.
+        """
         return 0
 
 
@@ -179,64 +211,3 @@ def seed_of(*parts: object) -> int:
     """
     text = "\x00".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
-
-
-def check_rank(rank: int, site: Site, method: str) -> int:
-    """Return ``rank`` if ``site`` can hold it.
-
-    Raises:
-        InputError: larger than min(m, n); names the layer.
-    """
-    m, n = site.weight.shape
-    if rank > min(m, n):
-        raise InputError(
-            f"{method} of rank {rank} does not fit layer {site.name!r}, whose weight is "
-            f"({m}, {n}): at most {min(m, n)} is possible. Lower the rank or choose other targets."
-        )
-    return rank
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raise ``InputError`` unless ``value`` is a finite number above zero."""
-    if not _is_number(value) or not 0 < value < float("inf"):
-        raise InputError(f"{name} must be a finite number above 0; got {value!r}.")
-
-
-def check_weight(name: str, value: Any) -> None:
-    """Raise ``InputError`` unless ``value`` is finite and at least 0."""
-    if not _is_number(value) or not 0.0 <= value < float("inf"):
-        raise InputError(f"{name} must be finite and at least 0; got {value!r}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
-    """Raise ``InputError`` unless ``value`` is one of those allowed."""
-    if value not in allowed:
-        raise unknown(name, str(value), allowed)
-
-
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Raise ``InputError`` unless ``value`` is an integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} must be an integer of at least {least}; got {value!r}.")
-
-
-def copy_state(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy ``tensors`` into a module's parameters and buffers, in place.
-
-    Raises:
-        InputError: a shape differs; nothing was copied.
-    """
-    own = module.state_dict(keep_vars=True)
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            raise InputError(
-                f"the saved tensor {name!r} has shape {tuple(tensors[name].shape)}; this adapter "
-                f"holds {tuple(tensor.shape)}. The file is damaged or of another configuration."
-            )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])

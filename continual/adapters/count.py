@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from continual.adapters.base import Site, check_rank
+from continual.adapters.base import Site
+from continual.adapters.checks import check_rank
 from continual.adapters.layer import weight_of
 from continual.adapters.registry import method_named
 from continual.adapters.settings import check_config
@@ -62,10 +63,10 @@ def count_trained(
     if found.adapter is not None:
         bases = find_layers(model, targets, model_type=model_type)
         weights = {name: weight_of(name, base) for name, base in bases.items()}
-        for name, weight in weights.items():
+        for name, weight in weights.items() if hasattr(config, "rank") else ():
             check_rank(config.rank, Site(name=name, weight=weight, share=1.0, seed=0), found.name)
-        shapes = [weight.shape for weight in weights.values()]
-        trained = sum(found.adapter.trained_numbers(m, n, config, task) for m, n in shapes)
-        trained += found.adapter.shared_numbers(config, task)
+        shapes = {name: (weight.shape[0], weight.shape[1]) for name, weight in weights.items()}
+        trained = sum(found.adapter.trained_numbers(*s, config, task) for s in shapes.values())
+        trained += found.adapter.shared_numbers(config, task, shapes)
         layers = len(shapes)
     return Count(method=found.name, task=task, trained=trained, layers=layers, model=whole)

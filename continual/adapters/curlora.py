@@ -24,9 +24,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import linear
 
-from continual.adapters.base import (
-    Adapter,
-    Site,
+from continual.adapters.base import Adapter, Site
+from continual.adapters.checks import (
     check_choice,
     check_count,
     check_positive,

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from continual.adapters.base import Adapter, Site, check_count, check_positive, copy_state
+from continual.adapters.base import Adapter, Site
+from continual.adapters.checks import check_count, check_positive, copy_state
 from continual.adapters.growing import Growing
 
 

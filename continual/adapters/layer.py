@@ -46,16 +46,23 @@ def weight_of(name: str, module: nn.Module) -> Tensor:
     return weight.T if is_conv1d(module) else weight
 
 
+def bias_of(module: nn.Module) -> Tensor | None:
+    """Return the layer's frozen bias, detached; None where it has none."""
+    bias = dict(module.named_parameters(recurse=False)).get("bias")
+    return None if bias is None else bias.detach()
+
+
 class AdaptedLinear(nn.Module):
     """A frozen linear layer followed by its adapter; ``active=False`` is the frozen layer alone.
 
+    While ``looking``, the adapter sees every input.
     ``weight`` and ``bias`` remain readable here because some architectures look at them.
     """
 
     def __init__(self, base: nn.Module, adapter: Adapter) -> None:
         """Wrap without touching the numbers of either."""
         super().__init__()
-        self.base, self.adapter, self.active = base, adapter, True
+        self.base, self.adapter, self.active, self.looking = base, adapter, True, False
         self.train(base.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,6 +70,8 @@ class AdaptedLinear(nn.Module):
         y = self.base(x)
         if not self.active:
             return y
+        if self.looking:
+            self.adapter.look(x)
         learning = self.training or torch.is_grad_enabled()
         return self.adapter(x, y) if learning else self.adapter.served(x, y)
 

@@ -26,15 +26,13 @@ from torch import Tensor
 from torch.nn.functional import softshrink
 
 from continual.adapters.absolute import absolute_sum, sampled_absolute_sum
-from continual.adapters.base import (
-    Adapter,
-    Site,
+from continual.adapters.base import Adapter, Site, seed_of
+from continual.adapters.checks import (
     check_choice,
     check_count,
     check_positive,
     check_weight,
     copy_state,
-    seed_of,
 )
 from continual.adapters.growing import Growing
 from continual.errors import InputError
@@ -148,13 +146,14 @@ class NLoRA(Adapter):
         return self.weight_of_sum * self.pairs.scale * total
 
     @torch.no_grad()
-    def after_step(self, lr: float) -> None:
+    def after_step(self, lr: float) -> bool:
         """Soft-threshold the current pair, where the penalty is proximal; count steps of draws."""
         if self.config.sampling < 1.0:
             self.steps += 1
         if self.config.penalty == "proximal":
             for factor in (self.pairs.pair.A, self.pairs.pair.B):
                 factor.copy_(softshrink(factor, lr * self.config.weight))
+        return False
 
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""

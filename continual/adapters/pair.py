@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from continual.adapters.base import Site, check_rank, seed_of
+from continual.adapters.base import Site, seed_of
+from continual.adapters.checks import check_rank
 
 
 class Pair(nn.Module):

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from continual.adapters.base import Adapter, Site, check_count, check_positive, copy_state
+from continual.adapters.base import Adapter, Site
+from continual.adapters.checks import check_count, check_positive, copy_state
 from continual.adapters.pair import Pair
 from continual.adapters.stack import FrozenStack
 

@@ -1,54 +1,18 @@
 """Every method by name: a plain dict, and one function that answers an unknown name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from continual.adapters.base import Adapter
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
+from continual.adapters.method import Method
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
 from continual.adapters.slora import SLoRA, SLoRAConfig
 from continual.errors import unknown
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """A named way to adapt a backbone to a sequence of tasks.
-
-    Attributes:
-        name: how it is written in files and on the command line.
-        title: how it is printed.
-        paper: where it was published, or "" for a control.
-        summary: one sentence.
-        config: its frozen settings; ``config()`` are the defaults.
-        adapter: what sits at each adapted weight; None if there is nothing.
-        trains: what learns; the task heads do too, unless "nothing".
-        learns: the same by the letters of its formula, without heads.
-        learning_rate: peak of AdamW where the run does not name one; those of adapters were chosen
-            by validation loss on the first task of `pydocs` (analysis/rates).
-        control: whether it is there to keep the others honest.
-        lora_export: whether ΔW has an exact low-rank form, written by factors.
-        trained_numbers: closed formula for one (m, n) weight, without heads.
-        defaults: settings of a run that make it what it is, by section.
-    """
-
-    name: str
-    title: str
-    paper: str
-    summary: str
-    config: type
-    adapter: type[Adapter] | None
-    trains: Literal["adapters", "nothing", "heads", "everything"]
-    learns: str
-    learning_rate: float
-    control: bool
-    lora_export: bool
-    trained_numbers: str
-    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from continual.adapters.registry import Method, method_named
+from continual.adapters.method import Method
+from continual.adapters.registry import method_named
 from continual.errors import InputError, nearest
 
 

@@ -27,9 +27,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from continual.adapters.base import (
-    Adapter,
-    Site,
+from continual.adapters.base import Adapter, Site
+from continual.adapters.checks import (
     check_choice,
     check_count,
     check_positive,
@@ -184,6 +183,8 @@ class SLoRA(Adapter):
         return own if config.magnitudes == "shared" else own + task + 1
 
     @staticmethod
-    def shared_numbers(config: SLoRAConfig, task: int) -> int:
+    def shared_numbers(
+        config: SLoRAConfig, task: int, shapes: Mapping[str, tuple[int, int]]
+    ) -> int:
         """The t magnitudes, where all layers share them."""
         return task + 1 if config.magnitudes == "shared" else 0

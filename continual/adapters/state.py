@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from continual.adapters.base import copy_state
+from continual.adapters.checks import copy_state
 from continual.errors import InputError
 
 META = "meta"  # key of the uint8 tensor that holds the facts as JSON

@@ -82,6 +82,7 @@ def merged_state(adaptation: Adaptation) -> dict[str, Tensor]:
                         "without changing that too; export LoRA factors instead."
                     )
                 merged[key] = _merged(base, weight, adaptation.adapters[name].delta_weight())
+            merged |= _biases(name, base, adaptation.adapters[name].delta_bias())
     return merged
 
 
@@ -150,6 +151,15 @@ def _merged(base: nn.Module, weight: Tensor, delta: Tensor) -> Tensor:
     wide = torch.promote_types(weight.dtype, torch.float32)
     change = delta.T if is_conv1d(base) else delta
     return (weight.to(wide) + change.to(weight.device, wide)).to(weight.dtype).contiguous()
+
+
+def _biases(name: str, base: nn.Module, delta: Tensor | None) -> dict[str, Tensor]:
+    """Return b + Δb under its original name; nothing where the bias stays as it is."""
+    if delta is None:
+        return {}
+    bias = base.get_parameter("bias").detach()
+    wide = torch.promote_types(bias.dtype, torch.float32)
+    return {f"{name}.bias": (bias.to(wide) + delta.detach().to(wide)).to(bias.dtype)}
 
 
 def _save_heads(adaptation: Adaptation, folder: Path) -> None:

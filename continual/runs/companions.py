@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from continual.adapters.registry import Method
+from continual.adapters.method import Method
 
 
 def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from continual.backbone.passes import evaluating
 from continual.scenario import Candidates, Experience
 from continual.training.checkpoint import Checkpoint, Position
 from continual.training.distillation import Teacher
@@ -74,13 +75,15 @@ def begin(learner: Learner, experience: Experience) -> None:
 
 def _train(learner: Learner, experience: Experience, continuing: Checkpoint | None) -> int:
     """Run the optimiser steps of one experience, from the checkpoint's on; return their number."""
-    trainable = learner.adaptation.trainable()
-    if not trainable:
+    if not learner.adaptation.trainable():
         return 0  # the frozen control: an experience passes and nothing learns
     config, i = learner.config, experience.index
     course = prepare(
         learner.scenario, learner.backbone, config, learner.memory, experience, learner.seed
     )
+    if continuing is None and learner.adaptation.looks_at:
+        _look(learner, course)
+    trainable = learner.adaptation.trainable()
     teacher = Teacher.begin(learner.lwf, learner.scenario, learner.adaptation, i)
     optimiser = make_optimiser(trainable, learner.lr, config.weight_decay)
     done, stop = 0, EarlyStop.begin(config.early_stop)
@@ -108,6 +111,17 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
     learner.backbone.eval()
     _remember(learner, course)
     return done
+
+
+def _look(learner: Learner, course: Course) -> None:
+    """Show the adapters inputs of the first steps' own examples; nothing learns."""
+    seen, step = 0, 0
+    with learner.adaptation.looking(), evaluating(learner.backbone):
+        while seen < learner.adaptation.looks_at and step < course.steps:
+            own = course.portions(step)[0]
+            batch = own.lesson.encoded.batch(own.chosen)
+            learner.backbone.loss(batch, own.lesson.candidates, own.lesson.current_only)
+            seen, step = seen + len(own.chosen), step + 1
 
 
 def _remember(learner: Learner, course: Course) -> None:

@@ -98,6 +98,7 @@ def take_step(
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     with step_randomness(learner.seed, i, step, learner.backbone.device):
+        learner.adaptation.before_step()
         loss, distilled = _accumulate(learner, teacher, accelerator, portions)
         penalty, elastic = learner.adaptation.penalty(), learner.elastic.penalty(learner.adaptation)
         for term in (penalty, elastic):
@@ -106,10 +107,12 @@ def take_step(
     costs = {"penalty": float(penalty.detach()), "ewc": float(elastic.detach()), "lwf": distilled}
     if not math.isfinite(loss + sum(costs.values())):
         raise NonFiniteLossError(_non_finite(i, step, loss, costs, portions))
+    learner.adaptation.after_backward()
     if config.clip is not None:
         torch.nn.utils.clip_grad_norm_(learner.adaptation.trainable().values(), config.clip)
     optimiser.step()
-    learner.adaptation.after_step(rate)
+    for parameter in learner.adaptation.after_step(rate):
+        optimiser.state.pop(parameter, None)
     learner.count(sum(int(one.lesson.encoded.lengths[one.chosen].sum()) for one in portions))
     if (step + 1) % config.log_steps == 0 or step + 1 == course.steps:
         present = {name: cost for name, cost in costs.items() if name == "penalty" or cost}

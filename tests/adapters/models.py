@@ -1,5 +1,7 @@
 """Small networks and a little training, shared by the tests of this room."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +32,8 @@ def site(m: int = 7, n: int = 5, *, seed: int = 3, dtype: torch.dtype = torch.fl
     """A random weight of its own; (7, 5) by default, so that no axis can be confused."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(m, n, generator=generator).to(dtype)
-    return Site(name="layer", weight=weight, share=1.0, seed=seed)
+    bias = torch.randn(m, generator=generator).to(dtype)
+    return Site(name="layer", weight=weight, share=1.0, seed=seed, bias=bias)
 
 
 def method_of(name: str) -> str:
@@ -41,7 +44,8 @@ def method_of(name: str) -> str:
 def config_of(name: str, rank: int = 3) -> object:
     """The config of a method or a variant at a small rank."""
     method, settings = ADAPTERS.get(name, (name, {}))
-    return configure(method, {"rank": rank, **settings} if METHODS[method].adapter else {})
+    ranked = "rank" in METHODS[method].config.__dataclass_fields__
+    return configure(method, {**({"rank": rank} if ranked else {}), **settings})
 
 
 def adapter_of(method: str, where: Site, rank: int = 3) -> Adapter:
@@ -59,10 +63,13 @@ def train_adapter(adapter: Adapter, n: int, steps: int = 4, seed: int = 0) -> Ad
     optimiser = torch.optim.AdamW(adapter.parameters(), lr=0.05)
     for _ in range(steps):
         optimiser.zero_grad()
+        adapter.before_step()
         loss = (adapter(x, torch.zeros_like(target)) - target).square().mean() + adapter.penalty()
         loss.backward()
+        adapter.after_backward()
         optimiser.step()
-        adapter.after_step(0.05)
+        if adapter.after_step(0.05):
+            optimiser.state.clear()
     return adapter
 
 
@@ -112,7 +119,7 @@ def adapt(name: str, method: str, *, tasks: int = 0, heads: nn.Module | None = N
     beside = heads if heads is not None else nn.Linear(3, 2)
     adaptation = attach(model, method, config_of(method), model_type=name, seed=5, heads=beside)
     for task in range(tasks):
-        adaptation.begin_task(task)
+        begin(adaptation, task, lambda: model(input_ids=TOKENS))
         train_model(adaptation, seed=task)
     return adaptation
 
@@ -134,12 +141,16 @@ def train_model(adaptation: Adaptation, steps: int = 3, seed: int = 0) -> None:
     optimiser = torch.optim.AdamW(parameters, lr=rate)
     for _ in range(steps):
         optimiser.zero_grad()
+        adaptation.before_step()
         loss = adaptation.model(input_ids=TOKENS, labels=labels).loss + adaptation.penalty()
         if adaptation.heads is not None:
             loss = loss + sum(p.square().sum() for p in adaptation.heads.parameters())
         if loss.requires_grad:
             loss.backward()
+            adaptation.after_backward()
             optimiser.step()
+            for parameter in adaptation.after_step(rate):
+                optimiser.state.pop(parameter, None)
 
 
 class One(nn.Module):
@@ -171,17 +182,28 @@ def inputs(model: One, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(4, 3, n, generator=torch.Generator().manual_seed(2)).to(dtype)
 
 
+def begin(adaptation: Adaptation, task: int, forward: Callable[[], object]) -> None:
+    """Begin a task as the loop does: methods that must see inputs first see some."""
+    adaptation.begin_task(task)
+    if adaptation.looks_at:
+        with adaptation.looking(), torch.no_grad():
+            forward()
+
+
 def adapted(method: str, model: One, tasks: int, rank: int = 3) -> Adaptation:
     """The model after real training on a number of tasks."""
     x = inputs(model, model.layer.weight.dtype)
     config = config_of(method, rank)
     adaptation = attach(model, method_of(method), config, targets=["layer"], seed=4)
     for task in range(tasks):
-        adaptation.begin_task(task)
+        begin(adaptation, task, lambda: model(x))
         optimiser = torch.optim.AdamW(adaptation.trainable().values(), lr=0.05)
         for _ in range(3):
             optimiser.zero_grad()
+            adaptation.before_step()
             (model(x).float().sub(task + 1).square().mean() + adaptation.penalty()).backward()
+            adaptation.after_backward()
             optimiser.step()
-            adaptation.after_step(0.05)
+            for parameter in adaptation.after_step(0.05):
+                optimiser.state.pop(parameter, None)
     return adaptation

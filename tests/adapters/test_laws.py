@@ -30,7 +30,7 @@ DTYPES = {"float32": (torch.float32, 1e-6), "bfloat16": (torch.bfloat16, 1e-2)}
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_fresh_adapter_changes_nothing(method, kind, dtype):
-    """Law 1: identity, to the last bit."""
+    """Law 1: identity, to the last bit unless the method declares another tolerance."""
     model = One(kind, DTYPES[dtype][0])
     x = inputs(model, DTYPES[dtype][0])
     before = model(x)
@@ -38,15 +38,25 @@ def test_a_fresh_adapter_changes_nothing(method, kind, dtype):
     adaptation = attach(model, method_of(method), config_of(method), targets=["layer"])
     adaptation.begin_task(0)
 
+    tolerance = METHODS[method_of(method)].identity
+    if tolerance:
+        assert (model.eval()(x) - before).norm() <= tolerance * before.norm()
+        return
     assert torch.equal(model(x), before)
     assert not adaptation.adapters["layer"].delta_weight().any()
+    changed = adaptation.adapters["layer"].delta_bias()
+    assert changed is None or not changed.any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("tasks", "rank"), [(1, 3), (4, 3), (2, 1), (2, 5)])
+CASES = [  # every kind and dtype, and every rank and number of tasks, but not all of their pairs
+    *((kind, dtype, 4, 3) for kind in KINDS for dtype in DTYPES),
+    *(("linear", "float32", tasks, rank) for tasks, rank in ((1, 3), (2, 1), (2, 5))),
+]
+
+
+@pytest.mark.parametrize(("kind", "dtype", "tasks", "rank"), CASES)
 def test_the_factored_forward_equals_the_dense_one(method, kind, dtype, tasks, rank):
-    """Law 2: y = x (W + ΔW)ᵗ + b, from rank 1 to full."""
+    """Law 2: y = x (W + ΔW)ᵗ + b + Δb, from rank 1 to full."""
     torch_dtype, tolerance = DTYPES[dtype]
     model = One(kind, torch_dtype)
     x = inputs(model, torch_dtype)
@@ -57,9 +67,12 @@ def test_the_factored_forward_equals_the_dense_one(method, kind, dtype, tasks, r
     weight = base.weight.detach().double()
     weight = weight.T if kind.endswith("conv1d") else weight
     bias = dict(base.named_parameters()).get("bias", torch.zeros(()))
-    dense = x.double() @ (weight + delta).T + bias.double()
+    changed = adaptation.adapters["layer"].delta_bias()
+    bias = bias.double() if changed is None else bias.double() + changed.detach()
+    dense = x.double() @ (weight + delta).T + bias
 
-    learning = model(x)
+    noisy = METHODS[method_of(method)].noisy
+    learning = model.eval()(x) if noisy else model(x)
     with torch.no_grad():
         served = model.eval()(x)
 
@@ -88,7 +101,8 @@ def test_only_the_declared_numbers_learn(method, kind):
     assert all(name.startswith("layer.adapter.") for name in learning)
     kind_of_adapter, config = METHODS[method_of(method)].adapter, config_of(method)
     expected = kind_of_adapter.trained_numbers(m, n, config, 2)
-    assert adaptation.trained_numbers() == expected + kind_of_adapter.shared_numbers(config, 2)
+    shared = kind_of_adapter.shared_numbers(config, 2, {"layer": (m, n)})
+    assert adaptation.trained_numbers() == expected + shared
 
 
 def test_everything_an_adapter_holds_is_float32(method):
@@ -200,9 +214,12 @@ def test_factors_multiply_to_the_change(method):
         adapter.begin_task(task)
         train_adapter(adapter, 5, seed=task)
 
-    B, A = adapter.factors()
+    factors = adapter.factors()
+    assert METHODS[method_of(method)].lora_export == (factors is not None)
+    if factors is None:
+        return  # its changes have no low rank: it is exported as whole weights
+    B, A = factors
 
-    assert METHODS[method_of(method)].lora_export
     assert not B.requires_grad
     assert not A.requires_grad
     assert_close(B @ A, adapter.delta_weight().detach(), rtol=1e-6, atol=1e-6)

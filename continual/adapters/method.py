@@ -1,0 +1,47 @@
+"""What is known of a method beside its code: names, paper, costs and contract."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from continual.adapters.base import Adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A named way to adapt a backbone to a sequence of tasks.
+
+    Attributes:
+        name: how it is written in files and on the command line.
+        title: how it is printed.
+        paper: where it was published, or "" for a control.
+        summary: one sentence.
+        config: its frozen settings; ``config()`` are the defaults.
+        adapter: what sits at each adapted weight; None if there is nothing.
+        trains: what learns; the task heads do too, unless "nothing".
+        learns: the same by the letters of its formula, without heads.
+        learning_rate: peak of AdamW where the run does not name one; those of adapters were chosen
+            by validation loss on the first task of `pydocs` (analysis/rates).
+        control: whether it is there to keep the others honest.
+        lora_export: whether ΔW has an exact low-rank form, written by factors.
+        trained_numbers: closed formula for one (m, n) weight, without heads.
+        defaults: settings of a run that make it what it is, by section.
+        identity: largest relative difference that attaching may make; 0: none, to the last bit.
+        noisy: whether the forward pass is random while the model is in training mode.
+    """
+
+    name: str
+    title: str
+    paper: str
+    summary: str
+    config: type
+    adapter: type[Adapter] | None
+    trains: Literal["adapters", "nothing", "heads", "everything"]
+    learns: str
+    learning_rate: float
+    control: bool
+    lora_export: bool
+    trained_numbers: str
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    identity: float = 0.0
+    noisy: bool = False
