@@ -6,9 +6,9 @@ COSTS = {
     "trained_numbers": "trained numbers",
     "stored_numbers": "stored numbers",
     "seconds": "time",
-    "tokens_per_second": "tokens/s\nwhile learning",
+    "tokens_per_second": "tokens/s learned\nimages/s for images",
     "evaluation_share": "evaluation\nshare of time",
-    "peak_memory_bytes": "peak memory",
+    "peak_memory_bytes": "peak memory\nof the process or GPU",
     "energy_kwh": "energy\ncodecarbon",
 }
 
@@ -20,7 +20,8 @@ def costs(record: RunRecord) -> dict[str, float]:
     sum. Tokens per second are all tokens learned from over all seconds of learning, evaluation and
     start-up aside; images count as one each.
     """
-    events = [event for event in record.events() if "trained_numbers" in event]
+    last = {e["experience"]: e for e in record.events() if "trained_numbers" in e}
+    events = list(last.values())  # one of each: a run killed at a boundary says it twice
     found: dict[str, float] = {}
     for id in ("trained_numbers", "stored_numbers", "seconds"):
         value = events[-1].get(id) if events else record.environment.get(id)
@@ -56,7 +57,7 @@ def cost_text(id: str, value: float) -> str:
     if id == "peak_memory_bytes":
         return f"{value / 1e6:,.0f} MB"
     if id == "energy_kwh":
-        return f"{1000 * value:.3g} Wh"
+        return f"{1000 * value:,.2f} Wh"
     return f"{value:,.0f}"
 
 

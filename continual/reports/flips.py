@@ -55,7 +55,7 @@ def negative_flips(record: RunRecord) -> tuple[Flips, ...]:
 def flips_table(flips: Flips, top: int = 5) -> Table:
     """Return the few worst losses of one task."""
     shown = list(zip(flips.lost, flips.blamed, strict=True))[:top]
-    counts = ", ".join(f"{count} by {name}" for name, count in Counter(flips.blamed).items())
+    counts = ", ".join(f"{count} after {name}" for name, count in Counter(flips.blamed).items())
     return Table(
         caption=(
             f"{flips.task}: {len(flips.lost)} of {flips.total} examples turned from right to "
@@ -65,7 +65,7 @@ def flips_table(flips: Flips, top: int = 5) -> Table:
             "example",
             "said when learned (right)",
             "says at the end (wrong)",
-            "lost by learning",
+            "first seen wrong\nfor good after",
             "nats lost",
         ),
         rows=tuple(

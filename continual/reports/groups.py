@@ -55,7 +55,11 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[Group, ...]:
         together.setdefault(key, []).append(record)
     return tuple(
         Group(
-            scenario=key[0], backbone=key[1], setting=key[2], tasks=key[3], methods=_methods(runs)
+            scenario=key[0],
+            backbone=key[1],
+            setting=key[2],
+            tasks=key[3],
+            methods=method_runs(runs),
         )
         for key, runs in together.items()
     )
@@ -73,7 +77,8 @@ def settings(record: RunRecord) -> dict[str, str]:
     return {key: value for key, value in found.items() if key.rsplit(".", 1)[-1] != "seed"}
 
 
-def _methods(records: Sequence[RunRecord]) -> tuple[MethodRuns, ...]:
+def method_runs(records: Sequence[RunRecord]) -> tuple[MethodRuns, ...]:
+    """Gather runs that differ in their seed only, labelled apart; controls come last."""
     variants: dict[tuple[str, tuple[tuple[str, str], ...]], list[RunRecord]] = {}
     for record in records:
         key = (record.method, tuple(sorted(_options(record).items())))

@@ -44,6 +44,4 @@ def _method_of(cell: str, methods: Sequence[str]) -> str:
 
 
 def _uri(picture: Picture) -> str:
-    from continual.reports.figures import render
-
-    return f"data:image/svg+xml;base64,{b64encode(render(picture.draw(), 'svg')).decode()}"
+    return f"data:image/svg+xml;base64,{b64encode(picture.svg).decode()}"

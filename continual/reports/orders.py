@@ -6,11 +6,12 @@ interval is over orders; with few orders it is as weak as one over few seeds.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from continual.metrics import METRICS, Estimate, estimate, holm, paired, words
 from continual.reports.against import COMPARED, baseline_of
 from continual.reports.comparison import SCORES, run_values
-from continual.reports.groups import Group, MethodRuns
+from continual.reports.groups import Group, MethodRuns, method_runs
 from continual.reports.tables import MISSING, Table, number_text
 
 LEAST = 2
@@ -24,53 +25,61 @@ def order_tables(groups: Sequence[Group], baseline: str | None = None) -> tuple[
     """
     families: dict[tuple[object, ...], list[Group]] = {}
     for group in groups:
-        key = (group.scenario, group.backbone, group.setting, frozenset(group.tasks))
+        scored = frozenset(zip(group.tasks, group.records[0].score_ids, strict=True))
+        key = (group.scenario, group.backbone, group.setting, scored)
         families.setdefault(key, []).append(group)
     tables: list[Table] = []
     for family in families.values():
         if len(family) >= LEAST:
-            tables.append(_means(family))
-            tables += [t for id in COMPARED if (t := _against(family, id, baseline)) is not None]
+            whole = _together(family)
+            tables.append(_means(whole, len(family)))
+            tables += [t for id in COMPARED if (t := _against(whole, id, baseline)) is not None]
     return tuple(tables)
 
 
-def _means(family: Sequence[Group]) -> Table:
-    methods = _methods(family)
-    rows = tuple(
-        (label, str(len(runs)), *(_cell(id, list(_by_order(runs, id).values())) for id in SCORES))
-        for label, runs in methods.items()
-    )
+def _together(family: Sequence[Group]) -> Group:
+    """Return the runs of all orders as one group, so that labels tell settings apart in all."""
+    records = [record for group in family for record in group.records]
+    return replace(family[0], methods=method_runs(records))
+
+
+def _means(whole: Group, orders: int) -> Table:
+    rows = []
+    for runs in whole.methods:
+        count = len({record.tasks for record in runs.records})
+        cells = (_cell(id, list(_by_order(runs, id).values())) for id in SCORES)
+        rows.append((runs.label, str(count), *cells))
     return Table(
         caption=(
-            f"{family[0].scenario} on {family[0].backbone} in {len(family)} orders of its tasks: "
+            f"{whole.scenario} on {whole.backbone} in {orders} orders of its tasks: "
             "mean over orders, with the 95 % bootstrap interval where there are three or more, "
             "and the lowest and highest order"
         ),
         columns=("method", "orders", *(f"{METRICS[id].title}\n{id}" for id in SCORES)),
-        rows=rows,
-        marked=_marked(methods),
+        rows=tuple(rows),
+        marked=tuple(k for k, runs in enumerate(whole.methods) if runs.control),
     )
 
 
-def _against(family: Sequence[Group], id: str, name: str | None) -> Table | None:
-    base = baseline_of(family[0], name)
+def _against(whole: Group, id: str, name: str | None) -> Table | None:
+    base = baseline_of(whole, name)
     if base is None:
         return None
-    methods = _methods(family)
-    theirs = _by_order(methods[base.label], id)
+    theirs = _by_order(base, id)
     found = {}
-    for label, runs in methods.items():
+    for runs in whole.methods:
         mine = _by_order(runs, id)
         shared = [order for order in mine if order in theirs]
-        if label != base.label and shared:
-            found[label] = paired([mine[o] for o in shared], [theirs[o] for o in shared])
+        if runs is not base and shared:
+            pair = paired([mine[o] for o in shared], [theirs[o] for o in shared])
+            found[runs.label] = (runs, pair)
     if not found:
         return None
-    adjusted = holm([pair.p for pair in found.values()])
+    adjusted = holm([pair.p for _, pair in found.values()])
     rows = []
-    for (label, pair), p in zip(found.items(), adjusted, strict=True):
+    for (label, (_, pair)), p in zip(found.items(), adjusted, strict=True):
         said = words(pair, p, higher_is_better=METRICS[id].higher_is_better, unit="order")
-        difference = _interval(id, pair.difference, signed=True)
+        difference = _interval("bwt", pair.difference)
         rows.append((label, str(pair.difference.n), difference, f"{pair.p:.3f}\n{p:.3f}", said))
     return Table(
         caption=f"{id} against {base.label}, order by order",
@@ -82,28 +91,18 @@ def _against(family: Sequence[Group], id: str, name: str | None) -> Table | None
             "in words",
         ),
         rows=tuple(rows),
-        marked=_marked({label: methods[label] for label in found}),
+        marked=tuple(k for k, (runs, _) in enumerate(found.values()) if runs.control),
     )
 
 
-def _methods(family: Sequence[Group]) -> dict[str, dict[tuple[str, ...], MethodRuns]]:
-    """Return the runs of every method by the order of tasks that they learned."""
-    found: dict[str, dict[tuple[str, ...], MethodRuns]] = {}
-    for group in family:
-        for runs in group.methods:
-            found.setdefault(runs.label, {})[group.tasks] = runs
-    return found
-
-
-def _by_order(runs: dict[tuple[str, ...], MethodRuns], id: str) -> dict[tuple[str, ...], float]:
+def _by_order(runs: MethodRuns, id: str) -> dict[tuple[str, ...], float]:
     """Return the mean over seeds of one score in every order that has it."""
-    means = {}
-    for order, own in runs.items():
-        values = [run_values(record).get(id, math.nan) for record in own.records]
-        known = [value for value in values if math.isfinite(value)]
-        if known:
-            means[order] = math.fsum(known) / len(known)
-    return means
+    values: dict[tuple[str, ...], list[float]] = {}
+    for record in runs.records:
+        value = run_values(record).get(id, math.nan)
+        if math.isfinite(value):
+            values.setdefault(record.tasks, []).append(value)
+    return {order: math.fsum(own) / len(own) for order, own in values.items()}
 
 
 def _cell(id: str, values: Sequence[float]) -> str:
@@ -113,16 +112,9 @@ def _cell(id: str, values: Sequence[float]) -> str:
     return f"{text}\n{number_text(id, min(values))} to {number_text(id, max(values))}"
 
 
-def _interval(id: str, found: Estimate, signed: bool = False) -> str:
-    kind = "bwt" if signed else id
-    text = number_text(kind, found.mean)
+def _interval(id: str, found: Estimate) -> str:
+    text = number_text(id, found.mean)
     if found.interval is None:
         return text
     low, high = found.interval
-    return f"{text}\n[{number_text(kind, low)}, {number_text(kind, high)}]"
-
-
-def _marked(methods: dict[str, dict[tuple[str, ...], MethodRuns]]) -> tuple[int, ...]:
-    return tuple(
-        k for k, runs in enumerate(methods.values()) if any(own.control for own in runs.values())
-    )
+    return f"{text}\n[{number_text(id, low)}, {number_text(id, high)}]"

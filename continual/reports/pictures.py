@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,18 @@ class Picture:
     draw: Callable[[], "matplotlib.figure.Figure"]
     table: Table
     method: str = ""
+
+    @cached_property
+    def figure(self) -> "matplotlib.figure.Figure":
+        """The figure, drawn once."""
+        return self.draw()
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG, rendered once."""
+        from continual.reports.figures import render
+
+        return render(self.figure, "svg")
 
 
 def matrices(group: Group, section: int) -> tuple[Picture, ...]:
@@ -116,7 +129,7 @@ def _drift_table(group: Group, probe: str) -> Table:
     rows = []
     for runs in group.methods:
         for record in runs.records:
-            nats = np.array(record.probes().get(probe, []))
+            nats = np.array(record.probes().get(probe, [np.nan] * (len(group.tasks) + 1)))
             drift = [number_text("drift.nats_per_token", value) for value in nats - nats[:1]]
             rows.append((runs.label, str(record.seed), *drift))
     return Table(

@@ -82,7 +82,7 @@ def _write_figures(report: Report, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for section in report.sections:
         for picture in (*section.curves, *section.matrices):
-            drawn = picture.draw()
-            for form in ("png", "svg", "pdf"):
-                write_atomic(folder / f"{picture.stem}.{form}", render(drawn, form))
+            write_atomic(folder / f"{picture.stem}.svg", picture.svg)
+            for form in ("png", "pdf"):
+                write_atomic(folder / f"{picture.stem}.{form}", render(picture.figure, form))
             write_atomic(folder / f"{picture.stem}.csv", to_csv(picture.table).encode())

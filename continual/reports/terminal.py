@@ -79,7 +79,7 @@ def print_comparison(
                 console.print(rich_table(part))
         for sentence in verdicts(group, found):
             console.print(Text(sentence))
-        for sentence in warnings(group):
+        for sentence in warnings(group, baseline):
             console.print(Text(f"! {sentence}", style="yellow"))
     for table in order_tables(groups, baseline):
         for part in _parts(table, console.width):

@@ -1,6 +1,6 @@
 """What a report does not know, said so that silence is not taken for a zero."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,56 +22,67 @@ def unmeasured(group: Group) -> tuple[str, ...]:
 
 
 def _scores(group: Group) -> str:
-    """Say how many entries of R are missing although their run came that far."""
-    missing, count = 0, 0
+    """Say how many entries of R are missing although their run came that far, and why."""
+    future, past, count = 0, 0, 0
     for record in group.records:
         R = record.matrix()
-        reached = R[~np.isnan(R).all(axis=1)]
-        missing, count = missing + int(np.isnan(reached).sum()), count + reached.size
-    if not missing:
-        return ""
-    reason = (
-        "tasks whose classes had not arrived"
-        if group.setting == "class-incremental"
-        else "evaluation.policy=full and evaluation.every=1 measure them all"
-    )
-    return f"{missing:,} of {count:,} entries of R ({reason})."
+        reached = np.isfinite(R).any(axis=1)
+        missing = np.logical_and(np.isnan(R), np.expand_dims(reached, 1))
+        ahead = np.triu(np.ones_like(missing), 1).astype(bool)
+        future, past = future + int((missing & ahead).sum()), past + int((missing & ~ahead).sum())
+        count += int(reached.sum()) * R.shape[1]
+    parts = []
+    if future:
+        reason = (
+            "tasks whose classes had not arrived"
+            if group.setting == "class-incremental"
+            else "tasks not yet learned; evaluation.policy=full scores them"
+        )
+        parts.append(f"{future:,} of {count:,} entries of R above the diagonal ({reason})")
+    if past:
+        parts.append(
+            f"{past:,} of {count:,} entries of R of tasks already learned (evaluation.every=1 "
+            "scores them all)"
+        )
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _sampled(group: Group) -> str:
-    samples = [_evaluation(record).get("sample") or 0 for record in group.records]
+    samples = sorted({int(_evaluation(record).get("sample") or 0) for record in group.records})
     if not any(samples):
         return ""
+    sizes = ", ".join(str(size) for size in samples if size)
     return (
-        f"Test examples beyond the first {max(samples)} of each task: scores are of a sample "
-        "(evaluation.sample)."
+        f"All test examples: scores are of a sample of at most {sizes} per task, chosen by their "
+        "ids (evaluation.sample)."
     )
 
 
 def _drift(group: Group) -> str:
-    if not group.records[0].probe_names:
+    begun = [record for record in group.records if record.score_rows]
+    if not any(record.probe_names for record in group.records):
         return "Perplexity drift: the scenario names no probe."
-    if not any(record.probes() and _known(record) for record in group.records):
-        return "Perplexity drift: this backbone is no language model."
-    return ""
-
-
-def _known(record: RunRecord) -> bool:
-    return any(not np.isnan(values[0]) for values in record.probes().values())
+    without = [r for r in begun if not any(np.isfinite(v[0]) for v in r.probes().values())]
+    return f"Perplexity drift of {_names(without)}: no language model." if without else ""
 
 
 def _gap(group: Group) -> str:
-    if any(np.isfinite(record.gaps()).any() for record in group.records):
+    without = [record for record in group.records if not np.isfinite(record.gaps()).any()]
+    if len(group.tasks) < 2 or not without:
         return ""
     return (
-        "The stability gap: nothing was scored within an experience (evaluation.steps does that)."
+        f"The stability gap of {_names(without)}: nothing was scored within an experience "
+        "(evaluation.steps does that)."
     )
 
 
 def _joint(group: Group) -> str:
-    if group.setting == "class-incremental" or "joint" in {runs.method for runs in group.methods}:
+    joint = [r for runs in group.methods if runs.method == "joint" for r in runs.records]
+    if group.setting == "class-incremental":
+        return "Intransigence: joint training's scores are among all classes, those here are not."
+    if any(record.complete for record in joint):
         return ""
-    return "Intransigence: there is no joint run to compare with."
+    return "Intransigence: there is no finished joint run to compare with."
 
 
 def _intruders(group: Group) -> str:
@@ -81,12 +92,23 @@ def _intruders(group: Group) -> str:
 
 
 def _costs(group: Group) -> str:
-    known = {id for record in group.records for id in costs(record)}
-    names = [title.replace("\n", " ") for id, title in COSTS.items() if id not in known]
-    if not names:
+    known = [costs(record) for record in group.records]
+    missing = []
+    for id, title in COSTS.items():
+        without = [r for r, own in zip(group.records, known, strict=True) if id not in own]
+        if id == "tokens_per_second":  # who learns nothing has no pace
+            without = [r for r in without if r.method != "frozen"]
+        if without:
+            missing.append(f"{title.partition(chr(10))[0]} of {_names(without)}")
+    if not missing:
         return ""
-    hint = " (the package codecarbon estimates it)" if "energy_kwh" not in known else ""
-    return f"Cost: {', '.join(names)}{hint}."
+    hint = " (the package codecarbon estimates energy)" if "energy" in missing[-1] else ""
+    return f"Cost: {'; '.join(missing)}{hint}."
+
+
+def _names(records: Sequence[RunRecord]) -> str:
+    """Return the methods of some runs."""
+    return ", ".join(dict.fromkeys(record.method for record in records))
 
 
 def _examples(group: Group) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from continual.metrics import Estimate, detectable_effect
 from continual.records import flatten
+from continual.reports.against import baseline_of
 from continual.reports.comparison import Estimates
 from continual.reports.groups import Group, MethodRuns
 from continual.reports.tables import CONTROLS
@@ -23,9 +24,9 @@ def verdicts(group: Group, found: Estimates) -> tuple[str, ...]:
     return tuple(_verdict(runs, found[runs.label]) for runs in group.methods)
 
 
-def warnings(group: Group) -> tuple[str, ...]:
+def warnings(group: Group, baseline: str | None = None) -> tuple[str, ...]:
     """Return everything that weakens the comparison, in words; empty where nothing does."""
-    found = [_missing_controls(group), *_few_seeds(group), _weak(group)]
+    found = [_missing_controls(group), *_few_seeds(group), _weak(group, baseline)]
     found += [_repeated_seeds(runs) for runs in group.methods]
     found += [_learned_nothing(runs) for runs in group.methods]
     found += [_unfinished(group), _no_majority(group), _other_data(group)]
@@ -126,17 +127,27 @@ def _few_seeds(group: Group) -> list[str]:
     ]
 
 
-def _weak(group: Group) -> str:
-    """Say what differences between methods so few seeds can show."""
-    counts = [len({record.seed for record in runs.records}) for runs in group.methods]
-    n = min(counts, default=0)
-    if len(counts) < 2 or not 2 <= n < ENOUGH:
+def _weak(group: Group, baseline: str | None) -> str:
+    """Say what so few pairs of runs can show, for the comparison that has the fewest."""
+    base = baseline_of(group, baseline)
+    if base is None:
         return ""
+    theirs = {record.seed for record in base.records}
+    counts = [
+        len(theirs & {record.seed for record in runs.records})
+        for runs in group.methods
+        if runs is not base
+    ]
+    few = sorted({n for n in counts if 2 <= n < ENOUGH})
+    if not few:
+        return ""
+    n = few[0]
     least = f"{2.0 ** (1 - n):.3g}"
     return (
-        f"With {n} seeds the exact Wilcoxon test cannot give p below {least}, and even a paired "
-        f"t-test finds only differences of {detectable_effect(n):.1f} standard deviations or more "
-        "in 8 of 10 studies: smaller ones are not excluded by 'not distinguishable'."
+        f"With {n} seeds in common the exact Wilcoxon test cannot give p below {least}, and even a "
+        f"paired t-test finds only differences of {detectable_effect(n):.1f} standard deviations "
+        "of the paired differences or more in 8 of 10 studies: smaller ones are not excluded by "
+        "'not distinguishable'."
     )
 
 

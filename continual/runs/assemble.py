@@ -5,18 +5,15 @@ call on an existing directory continues it, and on a finished one returns what i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from continual.adapters import Adaptation, attach
-from continual.backbone import Backbone, load_backbone
-from continual.errors import InputError
-from continual.records import RunRecord, flatten
+from continual.records import RunRecord, flatten, mark_complete
 from continual.runs.config import RunConfig
-from continual.runs.environment import describe_environment
-from continual.runs.progress import Reporter, SilentReporter
 from continual.runs.directory import open_directory
+from continual.runs.environment import describe_environment
+from continual.runs.parts import Parts, load_parts
+from continual.runs.progress import Reporter, SilentReporter
 from continual.runs.recorder import Recorder
 from continual.runs.settings import resolve
 from continual.scenario import Scenario, load_scenario
@@ -25,22 +22,11 @@ from continual.trackers.cost import Meter
 from continual.trackers.memory import BatchSize
 from continual.trackers.perplexity import PerplexityDrift
 from continual.trackers.retained import RetainedAccuracy
-from continual.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from continual.training.checkpoint import load_checkpoint
 from continual.training.ewc import ElasticWeights
 from continual.training.loop import learn
 from continual.training.rehearsal import Memory
 from continual.training.step import Learner
-
-TEXT_FAMILIES = ("causal-lm", "encoder-decoder")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """A run's loaded parts, and the facts about them that ``environment.json`` records."""
-
-    backbone: Backbone
-    adaptation: Adaptation
-    facts: Mapping[str, Any]
 
 
 def run(
@@ -81,58 +67,9 @@ def run(
         tell.note(f"{folder}: finished before; nothing to do.")
         return finished
     with tell:
-        parts = _load(found, config, options, tell)
+        parts = load_parts(found, config, options, tell)
         _go(found, config, parts, folder, tell)
     return RunRecord.open(folder)
-
-
-def _load(scenario: Scenario, config: RunConfig, options: Any, tell: Reporter) -> Parts:
-    """Load data and backbone and attach the method; nothing has been written yet."""
-    data, versions, warnings = {}, {}, []
-    for k, task in enumerate(scenario.tasks):
-        tell.step(f"{config.method}: loading {task.name}", k, len(scenario.tasks))
-        loaded = task.load()
-        data[task.name] = loaded.fingerprint
-        versions |= loaded.versions
-        warnings += loaded.warnings
-    tell.step(f"{config.method}: loading {config.backbone}", 0, 1)
-    chosen = config.backbone_options
-    backbone = load_backbone(
-        config.backbone,
-        dtype=chosen.dtype,
-        device=chosen.device,
-        attention=chosen.attention,
-        trust_remote_code=chosen.trust_remote_code,
-        max_length=chosen.max_length,
-        heads=chosen.heads,
-    )
-    if config.method == "head-only" and backbone.family in TEXT_FAMILIES:
-        raise InputError(
-            f"method 'head-only' trains heads, and {config.backbone!r} ({backbone.family}) has "
-            "none: it answers with its own vocabulary. Use 'frozen' as the control there, or give "
-            "a causal language model heads with backbone.heads=true."
-        )
-    adaptation = attach(
-        backbone.model,
-        config.method,
-        options,
-        targets=config.targets,
-        model_type=backbone.model_type,
-        seed=config.seed,
-        heads=backbone.heads,
-    )
-    facts = {
-        "data": data,
-        "data_versions": versions,
-        "data_warnings": warnings,
-        "probes": {probe.name: probe.load().fingerprint for probe in scenario.probes},
-        "backbone": {
-            "name": config.backbone,
-            "family": backbone.family,
-            "fingerprint": backbone.fingerprint(),
-        },
-    }
-    return Parts(backbone=backbone, adaptation=adaptation, facts=facts)
 
 
 def _recorder(
@@ -160,9 +97,9 @@ def _recorder(
         batch_size=batch_size,
         tick=lambda name, k, n: tell.step(f"{config.method}: reading {name}", k, n),
     )
-    board = None
+    board, cpu = None, parts.backbone.device.type == "cpu"
     if config.tracking != "none":
-        board = Board(config.tracking, folder, flatten(config.model_dump(mode="json"), ""))
+        board = Board(config.tracking, folder, flatten(config.model_dump(mode="json"), ""), cpu=cpu)
     return Recorder(
         folder=folder,
         scenario=scenario,
@@ -198,7 +135,7 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         lwf=config.lwf,
         memory=Memory(config.rehearsal, config.seed),
         elastic=ElasticWeights(config.ewc),
-        save=lambda checkpoint: _save(folder, checkpoint),
+        save=recorder.save,
         log=recorder.log,
         observe=recorder.observe,
         within=config.evaluation.steps,
@@ -209,10 +146,9 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
             f"{config.method}: learning {scenario[i].task.name}", done, n
         ),
     )
-    for i in learn(learner, resumed):
-        tell.note(recorder.summary(i))
-    recorder.finish()
-
-
-def _save(folder: Path, checkpoint: Checkpoint) -> None:
-    save_checkpoint(folder / "checkpoints", checkpoint)
+    try:
+        for i in learn(learner, resumed):
+            tell.note(recorder.summary(i))
+        mark_complete(folder)
+    finally:
+        recorder.close()

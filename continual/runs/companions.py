@@ -30,12 +30,15 @@ def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -
             f"{', '.join([*given, *['train.joint'] * joint])} would train for other tasks; choose "
             "a method whose tasks share their numbers."
         )
-    elif beside["ewc.lam"] and ewc.get("fisher", "adapter") == "adapter":
-        if not method.adapter.continues(config):
-            problems.append(
-                f"ewc.fisher 'adapter' holds the numbers that learn, and {method.name!r} begins "
-                "every task with new ones; give ewc.fisher=weights, which holds W + ΔW."
-            )
+    elif (
+        beside["ewc.lam"]
+        and ewc.get("fisher", "adapter") == "adapter"
+        and not method.adapter.continues(config)
+    ):
+        problems.append(
+            f"ewc.fisher 'adapter' holds the numbers that learn, and {method.name!r} begins "
+            "every task with new ones; give ewc.fisher=weights, which holds W + ΔW."
+        )
     if beside["lwf.lam"] and getattr(config, "boundary", "continue") == "restart":
         problems.append(
             "lwf distils the model from before the task, which boundary='restart' has changed when "

@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 
-
 Tracking = Literal["none", "tensorboard", "wandb", "mlflow"]
 
 

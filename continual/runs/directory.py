@@ -1,13 +1,16 @@
 """What is at a run's directory before anything is loaded, and what differs from it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from continual.errors import InputError
-from continual.records import RunRecord
+from continual.records import RunRecord, read_json
 from continual.runs.config import RunConfig
+
+FIXED = ("data", "probes", "backbone")  # what must not change under a run
 
 
 def open_directory(folder: Path, config: RunConfig) -> RunRecord | None:
@@ -38,6 +41,20 @@ def open_directory(folder: Path, config: RunConfig) -> RunRecord | None:
         )
     record = RunRecord.open(folder)
     return record if record.complete else None
+
+
+def check_unchanged(folder: Path, environment: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` unless data and backbone are those that the run began with."""
+    known = read_json(folder / "environment.json")
+    changed = [
+        line for name in FIXED for line in differences(known.get(name), environment[name], name)
+    ]
+    if changed:
+        raise InputError(
+            f"the data or backbone of {folder} changed since the run began:\n  "
+            + "\n  ".join(changed)
+            + "\nRestore what it began with, or start again in a new directory."
+        )
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

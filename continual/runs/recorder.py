@@ -4,8 +4,7 @@ At a boundary the rows and the adapter of experience i are written first, and th
 says so afterwards. A run killed in between evaluates experience i again and writes the same bytes.
 """
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,12 @@ import yaml
 
 from continual.adapters import Adaptation
 from continual.backbone import Backbone
-from continual.errors import InputError
 from continual.interop.export import save_adapter
 from continual.records import (
     ExampleRow,
     RunRecord,
     ScoreRow,
     append_event,
-    mark_complete,
-    read_json,
     truncate_events,
     write_atomic,
     write_examples,
@@ -30,7 +26,7 @@ from continual.records import (
     write_tokens,
 )
 from continual.runs.config import RunConfig
-from continual.runs.directory import differences
+from continual.runs.directory import check_unchanged
 from continual.scenario import Scenario
 from continual.trackers.board import Board
 from continual.trackers.collision import collisions
@@ -38,9 +34,9 @@ from continual.trackers.cost import Meter
 from continual.trackers.perplexity import PerplexityDrift
 from continual.trackers.retained import RetainedAccuracy, majority_rows
 from continual.trackers.weights import weight_rows
-from continual.training.checkpoint import Checkpoint
+from continual.training.checkpoint import Checkpoint, save_checkpoint
 
-FIXED = ("data", "probes", "backbone")  # what must not change under a run
+SO_FAR = "so_far"  # costs of an unfinished experience, logged with its checkpoints
 
 
 class Recorder:
@@ -70,9 +66,7 @@ class Recorder:
         self.meter = meter
         self._scores: list[ScoreRow] = []
         self._examples: list[ExampleRow] = []
-        self._since = time.monotonic()
-        self._within = 0.0  # seconds of evaluation in the middle of the current experience
-        self._spent = 0.0  # seconds of earlier sessions and finished experiences
+        self._seconds = 0.0  # of finished experiences
 
     def begin(self, environment: Mapping[str, Any], resumed: Checkpoint | None) -> None:
         """Create the directory, or check that a run may go on there and drop what came later.
@@ -81,18 +75,7 @@ class Recorder:
             InputError: the data or the backbone are not those the run began with.
         """
         if (self.folder / "run.yaml").exists():
-            known = read_json(self.folder / "environment.json")
-            changed = [
-                line
-                for name in FIXED
-                for line in differences(known.get(name), environment[name], name)
-            ]
-            if changed:
-                raise InputError(
-                    f"the data or backbone of {self.folder} changed since the run began:\n  "
-                    + "\n  ".join(changed)
-                    + "\nRestore what it began with, or start again in a new directory."
-                )
+            check_unchanged(self.folder, environment)
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json_atomic(self.folder / "environment.json", dict(environment))
@@ -107,68 +90,80 @@ class Recorder:
             events = record.events()
             if self.board is not None:
                 self.board.resume(events)
-            timed = [event["seconds"] for event in events if "seconds" in event]
-            self._spent = timed[-1] if timed else 0.0
+            self._carry(events, resumed)
         elif (self.folder / "events.jsonl").exists():
             truncate_events(self.folder, -1, -1)
 
+    def _carry(self, events: Sequence[Mapping[str, Any]], resumed: Checkpoint) -> None:
+        """Go on counting costs where the checkpoint was taken."""
+        at = resumed.position
+        done = [e for e in events if "seconds" in e and e["experience"] < at.experience]
+        self._seconds = done[-1]["seconds"] if done else 0.0
+        if at.phase == "evaluated":
+            self._seconds = [e["seconds"] for e in events if "seconds" in e][-1]
+            return
+        own = [e[SO_FAR] for e in events if SO_FAR in e and e["experience"] == at.experience]
+        self.meter.begin(own[-1] if own else {})
+
     def observe(self, after: int, step: int) -> None:
         """Evaluate after experience ``after`` and write its rows and its adapter."""
-        training = time.monotonic() - self._since - self._within
-        scores, examples = self.retained.observe(after, step)
-        scores += self.drift.observe(after, step)
-        scores += collisions(self.scenario, self.adaptation, after, step)
-        if after >= 0:
-            scores += weight_rows(
-                self.adaptation, after, step, with_intruders=self.config.evaluation.intruders
-            )
+        with self.meter.evaluation():
+            scores, examples = self.retained.observe(after, step)
+            scores += self.drift.observe(after, step)
+            scores += self._diagnostics(after, step)
+            self._scores = [*self._before(after, step), *scores]
+            self._examples = [row for row in self._examples if row.experience < after] + examples
+            write_scores(self.folder, self._scores)
+            write_examples(self.folder, self._examples)
+            if self.drift.probes:
+                write_tokens(self.folder, self.drift.tokens())
+            if after >= 0:
+                folder = self.folder / "adapters" / f"after-{after:02d}"
+                save_adapter(self.adaptation, self.backbone, folder)
+            if self.board is not None:
+                self.board.scores(scores)
+        self._spend(after, step)
+
+    def _diagnostics(self, after: int, step: int) -> list[ScoreRow]:
+        """Return what is known of the weights, and before any training of the majority class."""
+        rows = collisions(self.scenario, self.adaptation, after, step)
         if after < 0:
-            scores += majority_rows(self.scenario)
-        self._scores = [*self._before(after, step), *scores]
-        self._examples = [row for row in self._examples if row.experience < after] + examples
-        write_scores(self.folder, self._scores)
-        write_examples(self.folder, self._examples)
-        if self.drift.probes:
-            write_tokens(self.folder, self.drift.tokens())
-        if after >= 0:
-            folder = self.folder / "adapters" / f"after-{after:02d}"
-            save_adapter(self.adaptation, self.backbone, folder)
-        if self.board is not None:
-            self.board.scores(scores)
-        self._spend(after, step, training)
+            return rows + majority_rows(self.scenario)
+        checks = self.config.evaluation
+        return rows + weight_rows(self.adaptation, after, step, with_intruders=checks.intruders)
 
     def observe_within(self, experience: int, step: int) -> None:
         """Score earlier tasks and probes in the middle of an experience and write the rows."""
-        began = time.monotonic()
-        scores = self.retained.within(experience, step) + self.drift.observe(experience, step)
-        self._scores = [*self._before(experience, step), *scores]
-        write_scores(self.folder, self._scores)
-        if self.board is not None:
-            self.board.scores(scores)
-        self._within += time.monotonic() - began
-        self.meter.restart()
+        with self.meter.evaluation():
+            scores = self.retained.within(experience, step) + self.drift.observe(experience, step)
+            self._scores = [*self._before(experience, step), *scores]
+            write_scores(self.folder, self._scores)
+            if self.board is not None:
+                self.board.scores(scores)
 
-    def _spend(self, after: int, step: int, training: float) -> None:
+    def _spend(self, after: int, step: int) -> None:
         """Write down what the experience has cost."""
-        whole = time.monotonic() - self._since
-        self._spent += whole
-        tokens, memory, energy = self.meter.take(), self.meter.memory(), self.meter.energy()
-        measured = {"peak_memory_bytes": memory, "energy_kwh": energy}
+        spent, memory = self.meter.spent(), self.meter.memory()
+        self._seconds += spent["training_seconds"] + spent["evaluation_seconds"]
         self.log(
             {
                 "experience": after,
                 "step": step,
-                "seconds": self._spent,
-                "training_seconds": training,
-                "evaluation_seconds": whole - training,
-                "training_tokens": tokens,
-                **{name: value for name, value in measured.items() if value is not None},
+                "seconds": self._seconds,
+                **spent,
+                **({} if memory is None else {"peak_memory_bytes": memory}),
                 "trained_numbers": self.adaptation.trained_numbers(),
                 "stored_numbers": self.adaptation.stored_numbers(),
             }
         )
-        self._since, self._within = time.monotonic(), 0.0
-        self.meter.restart()
+        self.meter.begin({})
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint, and beside it what the experience under way has cost."""
+        at = checkpoint.position
+        if at.phase != "evaluated":
+            self.log({"experience": at.experience, "step": at.step, SO_FAR: self.meter.spent()})
+        save_checkpoint(self.folder / "checkpoints", checkpoint)
 
     def _before(self, experience: int, step: int) -> list[ScoreRow]:
         """Return the rows of earlier moments; a run that continues makes later ones again."""
@@ -193,9 +188,8 @@ class Recorder:
             f"{len(self.scenario)} · {task.name}: {task.score} {row.value:.3f} on {row.n} examples"
         )
 
-    def finish(self) -> None:
-        """Mark the run as complete."""
+    def close(self) -> None:
+        """Let go of what watches the run, however it ended."""
         if self.board is not None:
             self.board.close()
         self.meter.close()
-        mark_complete(self.folder)

@@ -1,7 +1,8 @@
 """From what a user sets to a run's configuration, checked before anything is loaded or written.
 
 The order of precedence is: what the user sets, what the scenario file recommends under
-``defaults``, what makes the method what it is, what the library defaults to. The result is written to ``run.yaml``.
+``defaults``, what makes the method what it is, what the library defaults to. The result is written
+to ``run.yaml``.
 """
 
 import dataclasses
@@ -132,8 +133,9 @@ def defaults_problems(settings: Mapping[str, Any], where: str = "defaults") -> l
             continue  # a scenario's default backbone is a name
         problems += _section_problems(model, values, f"{where}.{section}")
     tracking = settings.get("tracking", "none")
-    if tracking not in get_args(Tracking):
-        problems.append(f"{where}.tracking: got {tracking!r}; allowed: {', '.join(get_args(Tracking))}.")
+    boards = get_args(Tracking)
+    if tracking not in boards:
+        problems.append(f"{where}.tracking: got {tracking!r}; allowed: {', '.join(boards)}.")
     return problems
 
 

@@ -1,6 +1,7 @@
 """Events and scores as live curves: TensorBoard, Weights & Biases or MLflow, through accelerate.
 
-Curves run over the optimiser steps of the whole run, not of one experience. A run that continues
+Curves run over the optimiser steps of the whole run, with one place for the end of each experience
+between them, so that a control without steps has its moments apart. A run that continues
 begins another board of the same name, at the step where it goes on.
 """
 
@@ -32,22 +33,28 @@ class Board:
     their own environment variables say (``WANDB_MODE``, ``MLFLOW_TRACKING_URI``).
     """
 
-    def __init__(self, kind: str, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, kind: str, folder: Path, settings: Mapping[str, Any], *, cpu: bool = True
+    ) -> None:
         """Check that the tracker is installed; it is opened with the first event.
+
+        Args:
+            kind: tensorboard, wandb or mlflow.
+            folder: the run directory, whose name is the run's.
+            settings: are sent along, by name.
+            cpu: whether the run computes there; asking accelerate must not choose otherwise.
 
         Raises:
             InputError: it is not.
         """
         if not AVAILABLE[kind]():
-            package = "mlflow-skinny" if kind == "mlflow" else kind
             raise InputError(
-                f"tracking {kind!r} needs the package {package}; install it with "
-                f"`pip install {package}` (all three come with `continual-adapters[tracking]`), or "
-                "leave tracking out."
+                f"tracking {kind!r} needs the package {kind}; install it with `pip install {kind}` "
+                "(all three come with `continual-adapters[tracking]`), or leave tracking out."
             )
-        self._kind, self._folder, self._settings = kind, folder, settings
+        self._kind, self._folder, self._settings, self._cpu = kind, folder, settings, cpu
         self._tracker: Any = None
-        self._experience, self._before, self._last = -1, 0, 0
+        self._experience, self._before, self._last = -1, 0, 0  # before any training is step 0
 
     def resume(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Take over where the events of an earlier session end."""
@@ -63,7 +70,7 @@ class Board:
     def scores(self, rows: Sequence[ScoreRow]) -> None:
         """Send what was just measured as ``METRIC/TASK``."""
         if rows:
-            step = self._before + rows[0].step
+            step = self._place({"experience": rows[0].experience, "step": rows[0].step})
             self._send({f"{row.metric}/{row.task}": row.value for row in rows}, step)
 
     def close(self) -> None:
@@ -74,13 +81,18 @@ class Board:
     def _place(self, event: Mapping[str, Any]) -> int:
         """Return the step in the whole run."""
         if event["experience"] > self._experience:
-            self._before, self._experience = self._before + self._last, event["experience"]
+            self._before += self._last + 1  # so that no two moments share a place
+            self._experience = event["experience"]
         self._last = event["step"]
         return self._before + self._last
 
     def _send(self, numbers: Mapping[str, float], step: int) -> None:
+        if not numbers:
+            return
         if self._tracker is None:
-            PartialState()  # which accelerate's trackers ask whether they are the main process
+            PartialState(
+                cpu=self._cpu
+            )  # which accelerate's trackers ask whether they are the main process
             self._tracker = self._open()
             self._tracker.start()
             self._tracker.store_init_configuration(dict(self._settings))

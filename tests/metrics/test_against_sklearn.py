@@ -1,9 +1,10 @@
 """What a run records of single examples, summed up by scikit-learn."""
 
-import numpy as np
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, log_loss
 
+from continual.backbone import load_backbone
 from continual.runs.assemble import run
 from continual.scenario import load_scenario
 
@@ -30,16 +31,16 @@ def test_accuracy_is_scikit_learns_over_the_recorded_predictions(record):
         assert accuracy_score(labels, said) == pytest.approx(record.matrix()[1, j])
 
 
-def test_nats_are_scikit_learns_log_loss(record):
-    """-log p of the truth is the loss of two outcomes with that probability."""
-    rows = [row for row in record.examples() if row.experience == 1]
-    right = np.exp([-row.nats for row in rows])
-    probabilities = np.column_stack([1 - right, right])
-    expected = log_loss(np.ones(len(rows)), probabilities, labels=[0, 1], normalize=False)
-    recorded = sum(
-        row.value * row.n
-        for row in record.score_rows
-        if (row.experience, row.metric) == (1, "nats_per_token")
-    )
+def test_nats_are_scikit_learns_log_loss(tmp_path):
+    """Of the probabilities that the heads give, asked for apart from the scoring."""
+    backbone = load_backbone("tiny-vit")
+    scenario = load_scenario("split-digits")[:1]
+    task, candidates = scenario.tasks[0], scenario.candidates(0, 0)
+    backbone.begin_experience(candidates, 0)
+    encoded = backbone.encode(task, task.load().test)
+    with torch.inference_mode():
+        answers = backbone.answers(encoded.batch(range(len(encoded))), candidates, False, ())
+    scored = backbone.score(task, encoded, candidates, 7)
 
-    assert recorded == pytest.approx(expected, rel=1e-6)
+    expected = log_loss(answers.truth, answers.logits.softmax(-1), normalize=False)
+    assert sum(one.nats for one in scored) == pytest.approx(expected, rel=1e-5)

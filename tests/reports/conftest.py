@@ -3,13 +3,22 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from continual.records import ExampleRow, ScoreRow, mark_complete, write_examples, write_scores
+from continual.records import (
+    ExampleRow,
+    ScoreRow,
+    append_event,
+    mark_complete,
+    write_examples,
+    write_scores,
+)
 
+LAYERS = tuple(f"model.layers.{k}.self_attn.q_proj" for k in range(8))
 TASKS = ("news", "reviews-of-long-running-products", "questions")
 LEARNED = {
     "lora": 0.78,
@@ -39,6 +48,13 @@ def _scores(method: str, tasks: Sequence[str], seed: int, probe: str | None) -> 
                 rows.append(
                     ScoreRow(experience=-1, step=0, task=task, metric="majority", value=0.34, n=200)
                 )
+        if i >= 0:
+            rows += [
+                ScoreRow(
+                    experience=i, step=step, task=layer, metric="change_norm", value=0.01, n=64
+                )
+                for layer in LAYERS
+            ]
         if probe is not None:
             rate = LOSS_PER_TASK.get(method, 0.0)
             nats = 3.1 + 0.9 * rate * (i + 1) + (noise.normal(0, 0.01) if rate and i >= 0 else 0.0)
@@ -76,6 +92,22 @@ def _examples(tasks: Sequence[str], seed: int) -> list[ExampleRow]:
     return rows
 
 
+def _boundary(i: int, seed: int) -> dict[str, Any]:
+    """The event at the end of an experience, with its costs and layers' norms."""
+    return {
+        "experience": i,
+        "step": 50 * (i + 1),
+        "seconds": 9.0 * (i + 2) + seed,
+        "training_seconds": 6.0 if i >= 0 else 1.0,
+        "evaluation_seconds": 3.0,
+        "training_tokens": 5000 + 900 * seed if i >= 0 else 0,
+        "peak_memory_bytes": int(9e8 + 4e8 * seed),
+        "energy_kwh": 0.0002,
+        "trained_numbers": 12288,
+        "stored_numbers": 24576,
+    }
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that makes one run directory and returns its path."""
@@ -92,6 +124,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         options: dict | None = None,
         environment: dict | None = None,
         examples: bool = True,
+        costs: bool = False,
     ) -> Path:
         directory = (
             tmp_path / f"{scenario}-{backbone}-{method}-{seed}-{len(list(tmp_path.iterdir()))}"
@@ -124,6 +157,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         )
         if examples:
             write_examples(directory, [r for r in _examples(tasks, seed) if r.experience <= last])
+        for i in range(-1, last + 1) if costs else ():
+            append_event(directory, _boundary(i, seed))
         if reached is None:
             mark_complete(directory)
         return directory

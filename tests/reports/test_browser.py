@@ -28,6 +28,11 @@ window.addEventListener("load", async () => {
   found.rising = column();
   table.tHead.rows[0].cells[2].querySelector("button").click();
   found.falling = column();
+  const costs = document.querySelectorAll("table.sortable")[1];
+  const heads = Array.from(costs.tHead.rows[0].cells);
+  const memory = heads.findIndex(h => h.innerText.includes("peak memory"));
+  heads[memory].querySelector("button").click();
+  found.memory = Array.from(costs.tBodies[0].rows).map(r => r.cells[memory].innerText);
   found.state = table.tHead.rows[0].cells[2].getAttribute("aria-sort");
   const box = document.querySelector("fieldset.filter input");
   const shown = () => Array.from(document.querySelectorAll("[data-method]"))
@@ -90,7 +95,9 @@ def test_a_study_in_the_browser(make_run, tmp_path, dark):
     """Five methods, three seeds, five tasks, hostile names."""
     tasks = ("news", "<script>alert(1)</script>", "w" * 90, "questions", "π & co")
     methods = ("curlora", "nlora", "lora", "frozen", "head-only")
-    runs = [make_run(m, s, tasks=tasks) for m in methods for s in range(3)]
+    runs = [
+        make_run(m, k + s, tasks=tasks, costs=True) for k, m in enumerate(methods) for s in range(3)
+    ]
     page, _ = write_report(runs, tmp_path / "report.html")
     options = ["--blink-settings=preferredColorScheme=0"] if dark else []
     found, said = visit(page, tmp_path, *options)
@@ -103,5 +110,8 @@ def test_a_study_in_the_browser(make_run, tmp_path, dark):
     assert rising == sorted(rising)
     assert falling == sorted(falling, reverse=True)
     assert found["state"] == "descending"
+    megabytes = [int(text.replace(",", "").split()[0]) for text in found["memory"]]
+    assert len(set(megabytes)) == 5
+    assert megabytes == sorted(megabytes)
     assert found["before"] == found["again"] > found["after"] == 0
     assert found["violations"] == []

@@ -36,7 +36,7 @@ def test_a_table_shows_the_few_worst(flips):
     table = flips_table(flips, top=1)
 
     assert (
-        "2 of 3 examples turned from right to wrong (2 by b), 1 from wrong to right"
+        "2 of 3 examples turned from right to wrong (2 after b), 1 from wrong to right"
         in table.caption
     )
     ((id, then, now, by, lost),) = table.rows

@@ -171,7 +171,7 @@ def test_joint_training_is_not_in_the_tradeoff(make_run):
 def test_fifteen_runs_are_a_small_page_quickly_and_without_torch(make_run, tmp_path):
     """At most 5 MB, at most 20 s, from the run directories alone."""
     methods = ("curlora", "nlora", "slora", "lora", "frozen")
-    runs = [make_run(m, s, tasks=tuple("abcde")) for m in methods for s in range(3)]
+    runs = [make_run(m, s, tasks=tuple("abcde"), costs=True) for m in methods for s in range(3)]
     code = (
         "import sys; from continual.cli import main; "
         f"sys.argv = ['continual', 'report', *{list(map(str, runs))!r}, '--out', "

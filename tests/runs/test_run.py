@@ -10,8 +10,8 @@ from continual.adapters import METHODS
 from continual.errors import InputError
 from continual.records import RunRecord, sha256_of
 from continual.runs.assemble import run
-from continual.runs.progress import SilentReporter
 from continual.runs.directory import differences
+from continual.runs.progress import SilentReporter
 from continual.scenario import Limit, load_scenario
 from continual.training.step import NonFiniteLossError
 from tests.sequences import QUICK, rows, small_scenario

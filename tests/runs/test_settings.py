@@ -109,7 +109,7 @@ def test_values_are_yaml_and_scientific_numbers(text, value):
 def test_ewc_on_numbers_that_begin_anew_is_refused(method, options):
     """It would hold the new task's numbers where the old task's were."""
     given = {"method": options, "ewc": {"lam": 1.0}}
-    with pytest.raises(InputError, match="give ewc.fisher=weights"):
+    with pytest.raises(InputError, match=r"give ewc.fisher=weights"):
         resolve(scenario(), method, backbone=None, seed=0, settings=given)
 
     given["ewc"]["fisher"] = "weights"

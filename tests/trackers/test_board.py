@@ -1,7 +1,5 @@
 """Events and scores become curves of TensorBoard, Weights & Biases and MLflow."""
 
-import sys
-
 import pytest
 
 from continual.errors import InputError
@@ -38,23 +36,21 @@ def test_tensorboard_reads_back_the_curves_over_the_whole_run(tmp_path):
     curves = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
 
     assert [(p.step, p.value) for p in curves.Scalars("loss")] == [
-        (1, 1.0),
-        (2, 0.5),
-        (3, pytest.approx(0.9)),
+        (2, 1.0),
+        (3, 0.5),
+        (5, pytest.approx(0.9)),
     ]
-    assert [(p.step, p.value) for p in curves.Scalars("accuracy/σ_ news")] == [(2, 0.75)]
+    assert [(p.step, p.value) for p in curves.Scalars("accuracy/σ_ news")] == [(3, 0.75)]
 
 
 @pytest.mark.slow
 def test_mlflow_keeps_curves_and_settings(tmp_path, monkeypatch):
     """They go where MLFLOW_TRACKING_URI says."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(tmp_path)
     import mlflow
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.chdir(tmp_path)
-    uri = (tmp_path / "store").as_uri()
-    mlflow.set_tracking_uri(uri)
     feed("mlflow", tmp_path / "run")
     (run,) = mlflow.search_runs(experiment_names=["continual"], output_format="list")
     client = mlflow.MlflowClient(uri)
@@ -62,9 +58,9 @@ def test_mlflow_keeps_curves_and_settings(tmp_path, monkeypatch):
     assert run.info.run_name == "run"
     assert run.data.params == {"train.lr": "0.1"}
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "loss")] == [
-        (1, 1.0),
-        (2, 0.5),
-        (3, 0.9),
+        (2, 1.0),
+        (3, 0.5),
+        (5, 0.9),
     ]
 
 
@@ -83,10 +79,28 @@ def test_wandb_writes_its_file_without_a_network(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["tensorboard", "wandb", "mlflow"])
 def test_a_tracker_that_is_not_there(kind, tmp_path, monkeypatch):
     """Said before anything begins, with the command that brings it."""
-    monkeypatch.setitem(sys.modules, kind, None)
-    monkeypatch.setattr("continual.trackers.board.AVAILABLE", {kind: lambda: False})
-    with pytest.raises(InputError, match=rf"tracking '{kind}' needs .*pip install"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    with pytest.raises(InputError, match=rf"tracking '{kind}' needs .*pip install {kind}"):
         Board(kind, tmp_path, {})
+
+
+@pytest.mark.slow
+def test_scores_within_an_experience_and_without_steps_have_places_of_their_own(tmp_path):
+    """Before the first event of an experience, and where nothing learns at all."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def row(experience, step):
+        return ScoreRow(
+            experience=experience, step=step, task="a", metric="accuracy", value=0.5, n=8
+        )
+
+    board = Board("tensorboard", tmp_path, {})
+    for moment in ((-1, 0), (0, 12), (1, 5), (1, 12), (2, 0), (3, 0)):
+        board.scores([row(*moment)])
+    board.close()
+    curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+
+    assert [p.step for p in curves.Scalars("accuracy/a")] == [0, 13, 19, 26, 27, 28]
 
 
 @pytest.mark.slow
@@ -108,4 +122,4 @@ def test_a_run_that_continues_goes_on_at_its_step(tmp_path):
     board.close()
     curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
 
-    assert [p.step for p in curves.Scalars("loss")] == [3]
+    assert [p.step for p in curves.Scalars("loss")] == [5]

@@ -1,7 +1,5 @@
 """Tokens per second, memory and energy of a run."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -24,15 +22,22 @@ def test_tokens_are_counted_once():
 
 def test_pace_is_tokens_over_seconds_since_the_last_time():
     """What came before a restart, such as an evaluation, does not slow it down."""
-    meter = Meter(CPU)
-    time.sleep(0.3)
+    now = iter((0.0, 100.0, 104.0, 104.0))
+    meter = Meter(CPU, clock=lambda: next(now))
     meter.restart()
-    began = time.monotonic()
     meter.count(1000)
-    time.sleep(0.02)
-    pace = meter.pace()["tokens_per_second"]
 
-    assert 1000 / 0.3 < 1000 / (time.monotonic() - began) <= pace * 1.001
+    assert meter.pace()["tokens_per_second"] == 250.0
+
+
+@pytest.mark.parametrize("status", ["Name: python\n", ""])
+def test_a_system_that_does_not_tell_stops_nothing(status, tmp_path, monkeypatch):
+    """No peak in the status file, and none that may start anew."""
+    (tmp_path / "status").write_text(status)
+    monkeypatch.setattr("continual.trackers.cost.STATUS", tmp_path / "status")
+    monkeypatch.setattr("continual.trackers.cost.RESET", tmp_path)
+
+    assert Meter(CPU).memory() > 1e6
 
 
 def test_peak_memory_sees_what_was_there_for_a_moment():

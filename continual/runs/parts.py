@@ -1,0 +1,72 @@
+"""What a run is made of, loaded: data, backbone, the attached method, and the facts about them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from continual.adapters import Adaptation, attach
+from continual.backbone import Backbone, load_backbone
+from continual.errors import InputError
+from continual.runs.config import RunConfig
+from continual.runs.progress import Reporter
+from continual.scenario import Scenario
+
+TEXT_FAMILIES = ("causal-lm", "encoder-decoder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A run's loaded parts, and the facts about them that ``environment.json`` records."""
+
+    backbone: Backbone
+    adaptation: Adaptation
+    facts: Mapping[str, Any]
+
+
+def load_parts(scenario: Scenario, config: RunConfig, options: Any, tell: Reporter) -> Parts:
+    """Load data and backbone and attach the method; nothing has been written yet."""
+    data, versions, warnings = {}, {}, []
+    for k, task in enumerate(scenario.tasks):
+        tell.step(f"{config.method}: loading {task.name}", k, len(scenario.tasks))
+        loaded = task.load()
+        data[task.name] = loaded.fingerprint
+        versions |= loaded.versions
+        warnings += loaded.warnings
+    tell.step(f"{config.method}: loading {config.backbone}", 0, 1)
+    chosen = config.backbone_options
+    backbone = load_backbone(
+        config.backbone,
+        dtype=chosen.dtype,
+        device=chosen.device,
+        attention=chosen.attention,
+        trust_remote_code=chosen.trust_remote_code,
+        max_length=chosen.max_length,
+        heads=chosen.heads,
+    )
+    if config.method == "head-only" and backbone.family in TEXT_FAMILIES:
+        raise InputError(
+            f"method 'head-only' trains heads, and {config.backbone!r} ({backbone.family}) has "
+            "none: it answers with its own vocabulary. Use 'frozen' as the control there, or give "
+            "a causal language model heads with backbone.heads=true."
+        )
+    adaptation = attach(
+        backbone.model,
+        config.method,
+        options,
+        targets=config.targets,
+        model_type=backbone.model_type,
+        seed=config.seed,
+        heads=backbone.heads,
+    )
+    facts = {
+        "data": data,
+        "data_versions": versions,
+        "data_warnings": warnings,
+        "probes": {probe.name: probe.load().fingerprint for probe in scenario.probes},
+        "backbone": {
+            "name": config.backbone,
+            "family": backbone.family,
+            "fingerprint": backbone.fingerprint(),
+        },
+    }
+    return Parts(backbone=backbone, adaptation=adaptation, facts=facts)
