@@ -11,6 +11,7 @@ from continual.adapters.method import Method
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
+from continual.adapters.pica import METHOD as PICA
 from continual.adapters.slora import SLoRA, SLoRAConfig
 from continual.errors import unknown
 
@@ -220,6 +221,7 @@ _ALL = (
         lora_export=True,
         trained_numbers="r (m + n) + t",
     ),
+    PICA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}
