@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from continual.adapters.clora import METHOD as CLORA
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
+from continual.adapters.droplora import METHOD as DROPLORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.method import Method
@@ -222,6 +224,8 @@ _ALL = (
         trained_numbers="r (m + n) + t",
     ),
     PICA,
+    DROPLORA,
+    CLORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

@@ -11,10 +11,13 @@ from continual.adapters.base import Adapter, Site
 ADAPTER_METHODS = sorted(name for name, method in METHODS.items() if method.adapter is not None)
 RESTARTS = {"magnitudes": "shared", "boundary": "restart"}
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of every method
+    "clora sum": ("clora", {"k": 2, "reduction": "sum"}),
     "curlora unit": ("curlora", {"normalize": "unit"}),
     "curlora qr, fewer rows": ("curlora", {"normalize": "qr", "row_rank": 1}),
     "curlora per task": ("curlora", {"cores": "per_task"}),
     "curlora published": ("curlora", {"compat": "published", "lam": 0.1}),
+    "droplora sample": ("droplora", {"granularity": "sample"}),
+    "droplora element": ("droplora", {"granularity": "element", "p": 0.5}),
     "nlora factors": ("nlora", {"penalty": "factors", "reduction": "sum", "lam": 0.01}),
     "nlora proximal": ("nlora", {"penalty": "proximal"}),
     "nlora sampled": ("nlora", {"sampling": 0.5}),
