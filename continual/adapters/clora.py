@@ -5,15 +5,12 @@
 
 P_A (n, k) and P_B (m, k) are drawn once with orthonormal columns and stay for all tasks. Where
 A P_A = 0, an input in the span of P_A gives no change of the output; where Bᵗ P_B = 0, no change
-ever points into the span of P_B. So a chosen part of ΔW's null space is kept from all tasks, and
-k trades stability against room to learn. The penalty depends on the spans of P_A and P_B alone.
+ever points into the span of P_B.
 Trained numbers: r (m + n) per weight.
 
-Reference: Lu et al. (2025), arXiv:2410.16801. Other methods have been called CLoRA; this one is the
-regulariser of the null space. No public code was found.
+Reference: Lu et al. (2025), arXiv:2410.16801. No public code was found.
 Deviations: the sum over all adapted weights is divided by their number, weighted by their size
-(``reduction="mean"``), so that λ carries over between models; "sum" is the paper's. P_A and P_B are
-rebuilt from a saved seed, not saved.
+(``reduction="sum"`` is the paper's). P_A and P_B are rebuilt from a saved seed.
 """
 
 from collections.abc import Mapping
@@ -36,8 +33,6 @@ from continual.adapters.method import Method
 from continual.adapters.pair import Pair
 from continual.errors import InputError
 
-MOST = 128  # columns of P by default, so that they stay small beside the weight
-
 
 @dataclass(frozen=True, kw_only=True)
 class CLoRAConfig:
@@ -47,8 +42,7 @@ class CLoRAConfig:
         rank: r, inner size of the pair.
         alpha: α; the change is scaled by α / r, 2 by default.
         lam: λ, weight of the penalty.
-        k: how many directions of inputs and of outputs are kept from the change; left out, half of
-            the weight's smaller side, at most 128.
+        k: directions kept from the change; left out, half of the smaller side, at most 128.
         reduction: mean over the adapted layers, or sum (paper).
     """
 
@@ -79,12 +73,11 @@ class CLoRA(Adapter):
         """Draw the pair and the directions."""
         super().__init__(site, config)
         smaller = min(site.weight.shape)
-        self.k = min(MOST, smaller // 2) if config.k is None else config.k
+        self.k = config.k or min(128, smaller // 2)
         if self.k >= smaller:
             raise InputError(
                 f"clora keeps k = {self.k} directions from layer {site.name!r}, whose weight is "
-                f"{tuple(site.weight.shape)}: below {smaller} is possible. Lower k or choose other "
-                "targets."
+                f"{tuple(site.weight.shape)}: lower k below {smaller} or choose other targets."
             )
         self.scale = config.alpha / config.rank
         self.lam = config.lam * (site.share if config.reduction == "mean" else 1.0)

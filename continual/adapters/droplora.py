@@ -1,18 +1,15 @@
 """DropLoRA: LoRA whose ranks are dropped at random while it learns.
 
-    learning   y = W x + s B diag(z) A x,   z_k ∈ {0, 1 / (1 − p)},   P(z_k = 0) = p
-    answering  y = W x + s B A x,           s = α / r
+    y = W x + s B diag(z) A x,   z_k ∈ {0, 1 / (1 − p)},   P(z_k = 0) = p,   s = α / r
 
 ``granularity="step"`` draws one z per weight and optimiser step, so that every step learns in
 another subspace of 1 − p of the ranks (the paper's text); "sample" draws one per example, that is
 per index of the input's first axis; "element" one per input vector, which is what the published
-code does (``nn.Dropout`` on A x). The mean of z is 1, so nothing is rescaled for answers, and the
-merged weight is exactly what was learned.
+code does (``nn.Dropout`` on A x). Answers have z = 1, its mean, so merging is exact.
 Trained numbers: r (m + n) per weight.
 
 Reference: Zhang (2025), arXiv:2508.17337; its code for "element" and its p.
-Deviations: the "dynamic pruning" of the published code is left out: it trains one function, answers
-with another and merges a third. Between steps, and in eval mode, there is no mask.
+Deviation: the code's "dynamic pruning", which trains and merges different functions, is left out.
 """
 
 from collections.abc import Mapping
@@ -43,8 +40,7 @@ class DropLoRAConfig:
     Attributes:
         rank: r, inner size of the pair; 32 in the published runs.
         alpha: α; the change is scaled by α / r, 2 by default and in the published runs.
-        p: probability that a rank is dropped, below 1; 0.5 in the published runs. Small ranks
-            need a small one.
+        p: probability that a rank is dropped, below 1; 0.5 in the published runs.
         granularity: step (paper), sample, or element (published code).
     """
 
@@ -60,7 +56,7 @@ class DropLoRAConfig:
         check_weight("DropLoRAConfig.p", self.p)
         if self.p >= 1.0:
             raise InputError(
-                f"DropLoRAConfig.p is a probability below 1, or nothing would learn; got {self.p}."
+                f"DropLoRAConfig.p must be below 1 for anything to learn; got {self.p}."
             )
         check_choice("DropLoRAConfig.granularity", self.granularity, ("step", "sample", "element"))
 
@@ -112,8 +108,7 @@ class DropLoRA(Adapter):
 
     def before_step(self) -> None:
         """Draw the z of this step, on the CPU, so that it is the same on every device."""
-        drawn = self._draw((self.config.rank,), torch.device("cpu"))
-        self.mask = drawn.to(self.pair.A.device)
+        self.mask = self._draw((self.config.rank,), torch.device("cpu")).to(self.pair.A.device)
 
     def after_step(self, lr: float) -> bool:
         """Every rank is back; the moments stay."""

@@ -6,19 +6,18 @@
 A group is the layers whose path ends in the same name and whose weights have the same number of
 outputs, such as all ``q_proj``. The paper's "column space of W" is that of y = x W; of torch's W it
 is the row space, so P is at the input. By the chain rule ∂L/∂M_f = Σ_i (∂L/∂W_i) P_iᵗ, which is the
-paper's projected gradient. ``which="bottom"`` takes the directions that W uses least and
-``"random"`` any; ``shared=False`` gives every layer an M of its own.
+paper's projected gradient.
 Trained numbers: r m per group, or r m per weight where nothing is shared.
 
 Reference: Hwang, Cho and Kim (2025), arXiv:2505.20211; layout and groups as in its code.
-Deviations: P is saved with M, because singular vectors are unique only up to sign and rotation and
-another LAPACK would rebuild others; the largest entry of every direction is positive. Of a weight
-of more inputs than outputs, the bottom directions are those of its m smallest singular values, not
-of its null space. M is float32 whatever the backbone's dtype.
+Deviations: P is saved with M, because another LAPACK would rebuild other signs; the largest entry
+of every direction is positive. Bottom directions have the smallest of the min(m, n) singular
+values; a null space is left alone. M is float32 whatever the backbone's dtype.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -38,7 +37,7 @@ class PiCaConfig:
     """Settings of PiCa.
 
     Attributes:
-        rank: r, how many directions of every weight are open; 32 to 256 in the paper.
+        rank: r, directions of every weight that are open; 32 to 256 in the paper.
         which: top singular directions (paper), bottom, or random orthonormal ones.
         shared: one M for all layers of a group (paper), or one per layer.
     """
@@ -54,11 +53,7 @@ class PiCaConfig:
 
 
 def group_of(name: str, outputs: int) -> str:
-    """Return the group of a layer: the last part of its path, and its number of outputs.
-
-    >>> group_of("model.layers.3.self_attn.q_proj", 4096)
-    'q_proj (4096)'
-    """
+    """Return the group of a layer: the last part of its path, and its number of outputs."""
     return f"{name.rsplit('.', 1)[-1]} ({outputs})"
 
 
@@ -68,19 +63,18 @@ def input_directions(site: Site, rank: int, which: str) -> Float[Tensor, "r n"]:
         P = orthonormal(site.weight.shape[1], rank, seed_of(site.seed, "pica", 0)).T
     else:
         operand = prepare(site.weight)
-        method = "exact" if which == "bottom" else converged(operand, rank)
         count = operand.smaller if which == "bottom" else rank
-        Vt = svd(operand, count, method=method, diagnose=False).Vt[-rank:]
-        P = torch.from_numpy(Vt.copy()).float()
+        found = svd(operand, count, method=converged(operand, count), diagnose=False)
+        P = torch.from_numpy(found.Vt[-rank:].copy()).float()
     largest = P.gather(1, P.abs().argmax(dim=1, keepdim=True))
     return (P * torch.where(largest < 0.0, -1.0, 1.0)).contiguous().to(site.weight.device)
 
 
 class Outputs(nn.Module):
-    """M (m, r), zero at first; of one layer or of a group."""
+    """M (m, r), of one layer or of a group."""
 
     def __init__(self, outputs: int, rank: int, device: torch.device) -> None:
-        """Begin at zero, in float32."""
+        """Begin at zero."""
         super().__init__()
         self.M = nn.Parameter(torch.zeros(outputs, rank, device=device))
 
@@ -94,12 +88,8 @@ class PiCa(Adapter):
         """Find the directions of this weight, and the M of its group."""
         super().__init__(site, config)
         m, rank = site.weight.shape[0], check_rank(config.rank, site, "pica")
-
-        def make() -> Outputs:
-            return Outputs(m, rank, site.weight.device)
-
-        group = f"pica.{group_of(site.name, m)}"
-        self.outputs = site.shared.once(group, make) if config.shared else make()
+        make, group = partial(Outputs, m, rank, site.weight.device), group_of(site.name, m)
+        self.outputs = site.shared.once(f"pica.{group}", make) if config.shared else make()
         self.register_buffer("P", input_directions(site, rank, config.which))
 
     def forward(

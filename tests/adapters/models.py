@@ -24,6 +24,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "olora published": ("olora", {"penalty": "published", "lam_norm": 0.1, "normalize": True}),
     "pica bottom": ("pica", {"which": "bottom", "shared": False}),
     "pica random": ("pica", {"which": "random"}),
+    "sora published": ("sora", {"compat": "published", "xi": 0.05}),
     "slora restarts, shared": ("slora", RESTARTS),
     "slora by factors": ("slora", {"normalize": "factors"}),
     "slora rank schedule": ("slora", {"ranks": ((2, 1),)}),

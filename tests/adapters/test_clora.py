@@ -116,7 +116,7 @@ def test_a_state_brings_its_directions_along():
         (lambda: CLoRAConfig(k=0), "CLoRAConfig.k must be an integer of at least 1"),
         (
             lambda: CLoRA(site(), CLoRAConfig(rank=2, k=5)),
-            r"k = 5 directions from layer 'layer', whose weight is \(7, 5\): below 5",
+            r"k = 5 directions from layer 'layer', whose weight is \(7, 5\): lower k below 5",
         ),
     ],
 )

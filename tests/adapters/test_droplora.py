@@ -139,7 +139,7 @@ def test_answers_are_those_of_pefts_lora_with_the_same_factors():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: DropLoRAConfig(p=1.0), "below 1, or nothing would learn; got 1.0"),
+        (lambda: DropLoRAConfig(p=1.0), r"must be below 1 for anything to learn; got 1\.0"),
         (lambda: DropLoRAConfig(p=-0.1), "DropLoRAConfig.p must be finite and at least 0"),
         (lambda: DropLoRAConfig(granularity="token"), "granularity"),
     ],
