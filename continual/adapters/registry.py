@@ -4,14 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from continual.adapters.clora import METHOD as CLORA
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
+from continual.adapters.droplora import METHOD as DROPLORA
+from continual.adapters.flat_lora import METHOD as FLAT_LORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.method import Method
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
+from continual.adapters.pica import METHOD as PICA
 from continual.adapters.slora import SLoRA, SLoRAConfig
+from continual.adapters.sora import METHOD as SORA
 from continual.errors import unknown
 
 
@@ -220,6 +225,11 @@ _ALL = (
         lora_export=True,
         trained_numbers="r (m + n) + t",
     ),
+    PICA,
+    DROPLORA,
+    CLORA,
+    FLAT_LORA,
+    SORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

@@ -11,14 +11,20 @@ from continual.adapters.base import Adapter, Site
 ADAPTER_METHODS = sorted(name for name, method in METHODS.items() if method.adapter is not None)
 RESTARTS = {"magnitudes": "shared", "boundary": "restart"}
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of every method
+    "clora sum": ("clora", {"k": 2, "reduction": "sum"}),
     "curlora unit": ("curlora", {"normalize": "unit"}),
     "curlora qr, fewer rows": ("curlora", {"normalize": "qr", "row_rank": 1}),
     "curlora per task": ("curlora", {"cores": "per_task"}),
     "curlora published": ("curlora", {"compat": "published", "lam": 0.1}),
+    "droplora sample": ("droplora", {"granularity": "sample"}),
+    "droplora element": ("droplora", {"granularity": "element", "p": 0.5}),
     "nlora factors": ("nlora", {"penalty": "factors", "reduction": "sum", "lam": 0.01}),
     "nlora proximal": ("nlora", {"penalty": "proximal"}),
     "nlora sampled": ("nlora", {"sampling": 0.5}),
     "olora published": ("olora", {"penalty": "published", "lam_norm": 0.1, "normalize": True}),
+    "pica bottom": ("pica", {"which": "bottom", "shared": False}),
+    "pica random": ("pica", {"which": "random"}),
+    "sora published": ("sora", {"compat": "published", "xi": 0.05}),
     "slora restarts, shared": ("slora", RESTARTS),
     "slora by factors": ("slora", {"normalize": "factors"}),
     "slora rank schedule": ("slora", {"ranks": ((2, 1),)}),
@@ -61,8 +67,9 @@ def train_adapter(adapter: Adapter, n: int, steps: int = 4, seed: int = 0) -> Ad
     m = adapter.delta_weight().shape[0]
     x, target = torch.randn(16, n, generator=generator), torch.randn(16, m, generator=generator)
     optimiser = torch.optim.AdamW(adapter.parameters(), lr=0.05)
-    for _ in range(steps):
+    for step in range(steps):
         optimiser.zero_grad()
+        torch.manual_seed(step)  # as the loop seeds what a step draws
         adapter.before_step()
         loss = (adapter(x, torch.zeros_like(target)) - target).square().mean() + adapter.penalty()
         loss.backward()
@@ -139,8 +146,9 @@ def train_model(adaptation: Adaptation, steps: int = 3, seed: int = 0) -> None:
     labels = torch.randint(31, TOKENS.shape, generator=generator)
     rate = 20.0 if adaptation.method.name == "curlora" else 0.02  # its columns and rows are tiny
     optimiser = torch.optim.AdamW(parameters, lr=rate)
-    for _ in range(steps):
+    for step in range(steps):
         optimiser.zero_grad()
+        torch.manual_seed(step)
         adaptation.before_step()
         loss = adaptation.model(input_ids=TOKENS, labels=labels).loss + adaptation.penalty()
         if adaptation.heads is not None:
@@ -198,8 +206,9 @@ def adapted(method: str, model: One, tasks: int, rank: int = 3) -> Adaptation:
     for task in range(tasks):
         begin(adaptation, task, lambda: model(x))
         optimiser = torch.optim.AdamW(adaptation.trainable().values(), lr=0.05)
-        for _ in range(3):
+        for step in range(3):
             optimiser.zero_grad()
+            torch.manual_seed(step)
             adaptation.before_step()
             (model(x).float().sub(task + 1).square().mean() + adaptation.penalty()).backward()
             adaptation.after_backward()
