@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from continual.adapters.cola import METHOD as COLA
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
@@ -220,6 +221,7 @@ _ALL = (
         lora_export=True,
         trained_numbers="r (m + n) + t",
     ),
+    COLA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}
