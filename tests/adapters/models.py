@@ -24,6 +24,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "slora rank schedule": ("slora", {"ranks": ((2, 1),)}),
     "slora fold": ("slora", {"fold": 1e-9}),
     "cola restarts": ("cola", {"every": 2}),
+    "periodic-lora restarts": ("periodic-lora", {"every": 2, "momentum": 0.3}),
 }
 ADAPTERS = {**{name: (name, {}) for name in ADAPTER_METHODS}, **VARIANTS}
 TOKENS = torch.arange(24).reshape(2, 12) % 31

@@ -17,7 +17,7 @@ from tests.adapters.models import (
     train_adapter,
 )
 
-ROUNDS = ["cola"]
+ROUNDS = ["cola", "periodic-lora"]
 every_method = pytest.mark.parametrize("method", ROUNDS)
 
 
