@@ -75,17 +75,11 @@ class COLA(Adapter):
 
     def after_step(self, lr: float) -> bool:
         """At the end of a round the pair joins the chain and a new one begins."""
-        if not self.rounds.over():
-            return False
-        self.rounds.freeze()
-        self.rounds.renew()
-        return True
+        return self.rounds.after_step()
 
     def begin_task(self, task: int) -> None:
         """As at the end of a round."""
-        if task > 0:
-            self.rounds.freeze()
-            self.rounds.begin(task)
+        self.rounds.begin_task(task)
 
     def restore(self, tensors: Mapping[str, Tensor], weight: Float[Tensor, "m n"]) -> None:
         """Everything is in the state, the steps of the round too; the chain takes its size."""

@@ -13,7 +13,9 @@ from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
 from continual.adapters.periodic_lora import METHOD as PERIODIC_LORA
+from continual.adapters.rac_lora import METHOD as RAC_LORA
 from continual.adapters.slora import SLoRA, SLoRAConfig
+from continual.adapters.xgblora import METHOD as XGBLORA
 from continual.errors import unknown
 
 
@@ -224,6 +226,8 @@ _ALL = (
     ),
     COLA,
     PERIODIC_LORA,
+    RAC_LORA,
+    XGBLORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

@@ -84,10 +84,21 @@ class Rounds(nn.Module):
             self.past.B = torch.cat([core_B, B[:, first:]], dim=1)
             self.past.A = torch.cat([core_A, A[first:]])
 
-    def freeze(self) -> None:
-        """Move the pair into the past; to be followed by ``renew`` or ``begin``."""
+    def after_step(self) -> bool:
+        """Count a step; where it ends the round, freeze the pair, begin another and say so."""
+        if not self.over():
+            return False
         self.append()
         self.condense(self.past.rank)
+        self.renew()
+        return True
+
+    def begin_task(self, task: int) -> None:
+        """Freeze the pair of the task before, if there was one, and begin another."""
+        if task > 0:
+            self.append()
+            self.condense(self.past.rank)
+            self.begin(task)
 
     def renew(self) -> None:
         """Begin the next round of the task with a pair of its own."""
@@ -96,7 +107,7 @@ class Rounds(nn.Module):
         self.pair.draw(task, turn + 1)
 
     def begin(self, task: int) -> None:
-        """Begin round 0 of a task after the first one."""
+        """Begin round 0 of a task that is not the first."""
         self.clock.copy_(torch.tensor([task, 0, 0]))
         self.pair.draw(task)
 

@@ -17,7 +17,7 @@ from tests.adapters.models import (
     train_adapter,
 )
 
-ROUNDS = ["cola", "periodic-lora"]
+ROUNDS = ["cola", "periodic-lora", "rac-lora", "xgblora"]
 every_method = pytest.mark.parametrize("method", ROUNDS)
 
 
@@ -99,7 +99,7 @@ def test_moments_are_forgotten_at_the_end_of_a_round_and_only_there(method):
     assert named == [0, 0, everything, 0, 0, everything]
 
 
-@pytest.mark.parametrize("method", ["cola"])
+@pytest.mark.parametrize("method", ["cola", "rac-lora", "xgblora"])  # not with a momentum
 @pytest.mark.parametrize("rounds", [1, 2, 6])
 def test_a_restart_leaves_the_function_as_it_is(method, rounds):
     """Law 6 of merging: before, after, and where the chain has been condensed."""
