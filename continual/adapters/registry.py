@@ -9,6 +9,7 @@ from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.method import Method
+from continual.adapters.mtl_lora import METHOD as MTL_LORA
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
@@ -228,6 +229,7 @@ _ALL = (
     PERIODIC_LORA,
     RAC_LORA,
     XGBLORA,
+    MTL_LORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}
