@@ -28,6 +28,7 @@ class Method:
         defaults: settings of a run that make it what it is, by section.
         identity: largest relative difference that attaching may make; 0: none, to the last bit.
         noisy: whether the forward pass is random while the model is in training mode.
+        rests: whether some of what learns rests in some steps, without a gradient, by design.
     """
 
     name: str
@@ -45,3 +46,4 @@ class Method:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     identity: float = 0.0
     noisy: bool = False
+    rests: bool = False

@@ -30,10 +30,10 @@ class Pair(nn.Module):
         self.draw(0)
 
     @torch.no_grad()
-    def draw(self, task: int) -> None:
-        """Start anew, in place: A at random for this task, B at zero."""
+    def draw(self, *when: int) -> None:
+        """Start anew, in place: A at random for this task (and round within it), B at zero."""
         bound = 1.0 / math.sqrt(self.A.shape[1])
-        generator = torch.Generator("cpu").manual_seed(seed_of(self.seed, "pair", task))
+        generator = torch.Generator("cpu").manual_seed(seed_of(self.seed, "pair", *when))
         drawn = torch.empty(self.A.shape, dtype=torch.float32)
         self.A.copy_(drawn.uniform_(-bound, bound, generator=generator))
         self.B.zero_()

@@ -5,18 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from continual.adapters.clora import METHOD as CLORA
+from continual.adapters.cola import METHOD as COLA
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.droplora import METHOD as DROPLORA
 from continual.adapters.flat_lora import METHOD as FLAT_LORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.method import Method
+from continual.adapters.mtl_lora import METHOD as MTL_LORA
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
+from continual.adapters.periodic_lora import METHOD as PERIODIC_LORA
 from continual.adapters.pica import METHOD as PICA
+from continual.adapters.rac_lora import METHOD as RAC_LORA
 from continual.adapters.slora import SLoRA, SLoRAConfig
 from continual.adapters.sora import METHOD as SORA
+from continual.adapters.xgblora import METHOD as XGBLORA
 from continual.errors import unknown
 
 
@@ -230,6 +235,11 @@ _ALL = (
     CLORA,
     FLAT_LORA,
     SORA,
+    COLA,
+    PERIODIC_LORA,
+    RAC_LORA,
+    XGBLORA,
+    MTL_LORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

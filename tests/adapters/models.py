@@ -29,6 +29,12 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "slora by factors": ("slora", {"normalize": "factors"}),
     "slora rank schedule": ("slora", {"ranks": ((2, 1),)}),
     "slora fold": ("slora", {"fold": 1e-9}),
+    "cola restarts": ("cola", {"every": 2}),
+    "periodic-lora restarts": ("periodic-lora", {"every": 2, "momentum": 0.3}),
+    "rac-lora restarts, A": ("rac-lora", {"every": 2, "side": "A"}),
+    "rac-lora restarts, B": ("rac-lora", {"every": 3}),
+    "xgblora restarts": ("xgblora", {"every": 2}),
+    "mtl-lora diagonal": ("mtl-lora", {"core": "diagonal", "pool": 2, "temperature": 1.0}),
 }
 ADAPTERS = {**{name: (name, {}) for name in ADAPTER_METHODS}, **VARIANTS}
 TOKENS = torch.arange(24).reshape(2, 12) % 31

@@ -122,6 +122,6 @@ def test_methods_are_listed_with_what_they_train_on_a_backbone():
     assert rows.keys() == METHODS.keys()
     assert rows["full"]["trained"] == 2_557_632
     assert rows["curlora"]["trained"] % 16**2 == 0
-    assert [name for name, row in rows.items() if row["needs_task"]] == ["per-task"]
+    assert [name for name, row in rows.items() if row["needs_task"]] == ["per-task", "mtl-lora"]
     assert rows["slora"]["learns"] == "A, B of the task, all α"
     assert rows["full"]["export"] == "merged"
