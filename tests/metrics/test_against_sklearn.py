@@ -42,5 +42,5 @@ def test_nats_are_scikit_learns_log_loss(tmp_path):
         answers = backbone.answers(encoded.batch(range(len(encoded))), candidates, False, ())
     scored = backbone.score(task, encoded, candidates, 7)
 
-    expected = log_loss(answers.truth, answers.logits.softmax(-1), normalize=False)
+    expected = log_loss(answers.truth, answers.logits.double().softmax(-1), normalize=False)
     assert sum(one.nats for one in scored) == pytest.approx(expected, rel=1e-5)

@@ -9,6 +9,11 @@ from continual.trackers.cost import Meter
 CPU = torch.device("cpu")
 
 
+def clock(*moments):
+    """A clock that says these moments in turn."""
+    return iter(moments).__next__
+
+
 def test_tokens_are_counted_once():
     """Those of an experience, whatever was asked about the pace in between."""
     meter = Meter(CPU)
@@ -16,18 +21,32 @@ def test_tokens_are_counted_once():
     meter.pace()
     meter.count(20)
 
-    assert meter.take() == 120
-    assert meter.take() == 0
+    assert meter.spent()["training_tokens"] == 120
+    meter.begin({})
+    assert meter.spent()["training_tokens"] == 0
 
 
-def test_pace_is_tokens_over_seconds_since_the_last_time():
-    """What came before a restart, such as an evaluation, does not slow it down."""
-    now = iter((0.0, 100.0, 104.0, 104.0))
-    meter = Meter(CPU, clock=lambda: next(now))
-    meter.restart()
+def test_pace_is_tokens_over_seconds_of_learning():
+    """An evaluation in between does not slow it down."""
+    meter = Meter(CPU, clock=clock(0.0, 1.0, 101.0, 104.0))
     meter.count(1000)
+    with meter.evaluation():
+        pass
 
-    assert meter.pace()["tokens_per_second"] == 250.0
+    assert meter.pace()["tokens_per_second"] == 250.0  # 1 s before the evaluation, 3 s after
+
+
+def test_seconds_are_those_of_learning_and_of_evaluation():
+    """Nothing is lost between them, and what an interrupted session spent is carried on."""
+    meter = Meter(CPU, clock=clock(0.0, 2.0, 7.0, 8.0))
+    meter.begin({"training_seconds": 10.0, "evaluation_seconds": 1.0, "training_tokens": 50})
+    with meter.evaluation():
+        pass
+    spent = meter.spent()
+
+    assert spent["training_seconds"] == 10.0 + 2.0 + 1.0
+    assert spent["evaluation_seconds"] == 1.0 + 5.0
+    assert spent["training_tokens"] == 50
 
 
 @pytest.mark.parametrize("status", ["Name: python\n", ""])
@@ -52,12 +71,16 @@ def test_peak_memory_sees_what_was_there_for_a_moment():
 
 
 @pytest.mark.slow
-def test_energy_is_that_since_the_last_time():
-    """Codecarbon's estimate, positive while something is computed."""
+def test_energy_is_added_up_and_not_guessed():
+    """Codecarbon's estimate rises; a part that was not measured leaves the whole unknown."""
     meter = Meter(CPU)
+    meter.begin({})
     np.linalg.svd(np.random.default_rng(0).normal(size=(600, 600)))
-    first = meter.energy()
-    second = meter.energy()
+    first = meter.spent()["energy_kwh"]
+    second = meter.spent()["energy_kwh"]
+    meter.begin({"training_seconds": 3.0})
+    unknown = meter.spent()
     meter.close()
 
-    assert 0 < second < first < 0.01
+    assert 0 < first <= second < 0.01
+    assert "energy_kwh" not in unknown
