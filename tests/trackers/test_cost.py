@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from continual.records import RunRecord
+from continual.reports.costs import costs
+from continual.runs.assemble import run
 from continual.trackers.cost import Meter
+from tests.runs.test_run import CrashAt, CrashError
+from tests.sequences import QUICK, small_scenario
 
 CPU = torch.device("cpu")
 
@@ -84,3 +89,21 @@ def test_energy_is_added_up_and_not_guessed():
 
     assert 0 < first <= second < 0.01
     assert "energy_kwh" not in unknown
+
+
+def test_an_interrupted_run_costs_what_it_has_cost(tmp_path):
+    """Tokens are those of the whole run, and a run killed at a boundary is not counted twice."""
+    settings = {**QUICK, "evaluation": {**QUICK["evaluation"], "sample": 4}}
+    whole = costs(run(small_scenario(2), "lora", out=tmp_path / "whole", settings=settings))
+    torn = tmp_path / "torn"
+    for n in (3, 5, 6, 8):
+        with pytest.raises(CrashError):
+            run(small_scenario(2), "lora", out=torn, settings=settings, reporter=CrashAt(n))
+    found = costs(run(small_scenario(2), "lora", out=torn, settings=settings))
+    tokens = [
+        sum(event["training_tokens"] for event in record.events() if "training_tokens" in event)
+        for record in (RunRecord.open(tmp_path / "whole"), RunRecord.open(torn))
+    ]
+
+    assert tokens[0] == tokens[1] > 0
+    assert found.keys() == whole.keys()
