@@ -15,6 +15,12 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "curlora qr, fewer rows": ("curlora", {"normalize": "qr", "row_rank": 1}),
     "curlora per task": ("curlora", {"cores": "per_task"}),
     "curlora published": ("curlora", {"compat": "published", "lam": 0.1}),
+    "glora vectors": ("glora", {"a": "vector", "b": "vector", "c": "vector"}),
+    "glora constants": (
+        "glora",
+        {"a": "constant", "b": "constant", "c": "none", "d": "constant", "e": "constant"},
+    ),
+    "glora supernet": ("glora", {"supernet": True}),
     "nlora factors": ("nlora", {"penalty": "factors", "reduction": "sum", "lam": 0.01}),
     "nlora proximal": ("nlora", {"penalty": "proximal"}),
     "nlora sampled": ("nlora", {"sampling": 0.5}),
@@ -61,6 +67,7 @@ def train_adapter(adapter: Adapter, n: int, steps: int = 4, seed: int = 0) -> Ad
     m = adapter.delta_weight().shape[0]
     x, target = torch.randn(16, n, generator=generator), torch.randn(16, m, generator=generator)
     optimiser = torch.optim.AdamW(adapter.parameters(), lr=0.05)
+    torch.manual_seed(seed)  # as the loop does
     for _ in range(steps):
         optimiser.zero_grad()
         adapter.before_step()
@@ -117,7 +124,9 @@ def adapt(name: str, method: str, *, tasks: int = 0, heads: nn.Module | None = N
     """A small model with a method on it, trained on ``tasks`` tasks."""
     model = MODELS[name]()
     beside = heads if heads is not None else nn.Linear(3, 2)
-    adaptation = attach(model, method, config_of(method), model_type=name, seed=5, heads=beside)
+    adaptation = attach(
+        model, method_of(method), config_of(method), model_type=name, seed=5, heads=beside
+    )
     for task in range(tasks):
         begin(adaptation, task, lambda: model(input_ids=TOKENS))
         train_model(adaptation, seed=task)
@@ -198,6 +207,7 @@ def adapted(method: str, model: One, tasks: int, rank: int = 3) -> Adaptation:
     for task in range(tasks):
         begin(adaptation, task, lambda: model(x))
         optimiser = torch.optim.AdamW(adaptation.trainable().values(), lr=0.05)
+        torch.manual_seed(task)  # as the loop does
         for _ in range(3):
             optimiser.zero_grad()
             adaptation.before_step()

@@ -54,10 +54,12 @@ def test_trained_numbers_follow_the_closed_formula(name, method):
     """Sum over the adapted weights, plus the heads' 8 numbers."""
     adaptation = adapt(name, method, tasks=3)
     kind = METHODS[method].adapter
-    adapted = sum(
-        kind.trained_numbers(*adapter.delta_weight().shape, config_of(method), 2)
-        for adapter in adaptation.adapters.values()
-    )
+    adapted = 0
+    for layer in adaptation.layers.values():
+        shape = layer.adapter.delta_weight().shape
+        adapted += kind.trained_numbers(*shape, config_of(method), 2)
+        if layer.bias is not None:
+            adapted += kind.bias_numbers(*shape, config_of(method), 2)
     own = {"everything": sum(p.numel() for p in MODELS[name]().parameters())}
 
     expected = {"nothing": 0}.get(METHODS[method].trains, adapted + 8)
