@@ -36,6 +36,8 @@ def collisions(scenario: Scenario, adaptation: Adaptation, after: int, step: int
         if len(own) != after + 1:
             return []
         changes[name] = _arrays(own)
+    if not changes:
+        return []
     sizes = {name: own[0][0].shape[0] * own[0][1].shape[1] for name, own in changes.items()}
     total = sum(sizes.values())
     rows = []

@@ -20,6 +20,7 @@ from tests.training.learners import learner
 
 SIZES, PLANTED = (4, 4, 3), ((1, 2, 0), (3, 0, 2), (0, 1, 1))
 NET = {"supernet": True, "rank": 2, "population": 3, "generations": 1}
+FEW = small_scenario(2, train=10, test=4)
 
 
 def toy() -> list[Choices]:
@@ -98,7 +99,7 @@ def test_no_candidate_uses_more_than_the_limit():
     assert numbers(weights, PLANTED) == 140
     for limit in (10, 130):
         seen.clear()
-        best, worth, _ = found(cost, Search(population=30, generations=8, limit=limit))
+        best, worth, _ = found(cost, Search(population=20, generations=9, limit=limit))
         assert max(seen) <= limit
         assert numbers(weights, best) <= limit
         assert worth > 0.0
@@ -158,7 +159,7 @@ def test_it_depends_on_its_generator_alone_and_says_how_far_it_is():
 def test_the_loop_searches_after_every_task_by_its_own_validation_split():
     """The winner answers from then on, as well as was logged, and no worse than before."""
     events, ticks, asked = [], [], []
-    parts = learner("glora", scenario=small_scenario(2), options=NET, max_steps=2)
+    parts = learner("glora", scenario=FEW, options=NET)
     encode = parts.backbone.encode
     parts.backbone.encode = lambda task, split: asked.append(split) or encode(task, split)
     parts = replace(
@@ -221,8 +222,7 @@ def test_a_search_that_was_killed_is_made_again_with_the_same_result():
     saved = []
 
     def fresh():
-        few = small_scenario(2, train=10, test=4)
-        return learner("glora", scenario=few, options=NET, checkpoint_steps=1)
+        return learner("glora", scenario=FEW, options=NET, checkpoint_steps=1)
 
     def die(experience, done, total):
         if (experience, done) == (1, 4):
