@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from continual.adapters.base import Adapter
+from continual.adapters.choices import Search
 from continual.adapters.frozen_base import FrozenBase
 from continual.adapters.layer import AdaptedLinear, weight_of
 from continual.adapters.method import Method
@@ -107,6 +108,12 @@ class Adaptation:
     def looks_at(self) -> int:
         """How many examples of a task the adapters must see before they learn it."""
         return max((a.looks_at(self.config) for a in self.adapters.values()), default=0)
+
+    @property
+    def search(self) -> Search | None:
+        """How a search at the end of every task looks among choices; None: nothing is chosen."""
+        kind = self.method.adapter
+        return None if kind is None else kind.searches(self.config)
 
     @contextmanager
     def looking(self) -> Iterator[None]:

@@ -20,6 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from continual.adapters.choices import Choices, Search
+
 Part = TypeVar("Part", bound=nn.Module)
 
 
@@ -151,6 +153,10 @@ class Adapter(nn.Module, ABC):
     def settle(self) -> None:
         """Begin to learn, now that every adapter has seen its inputs."""
 
+    def choices(self) -> Choices | None:
+        """Return what is chosen at this weight at the end of every task; see ``searches``."""
+        return None
+
     def serve(self, task: int | None) -> None:
         """Answer as for task 0, 1, ... from now on; None is the current one.
 
@@ -185,9 +191,19 @@ class Adapter(nn.Module, ABC):
         return 0
 
     @staticmethod
+    def searches(config: Any) -> Search | None:
+        """Return how a search at the end of every task looks among ``choices``; None: none does."""
+        return None
+
+    @staticmethod
     @abstractmethod
     def trained_numbers(m: int, n: int, config: Any, task: int) -> int:
         """Return how many numbers learn at one (m, n) weight during task 0, 1, ... (law 3)."""
+
+    @staticmethod
+    def bias_numbers(m: int, n: int, config: Any, task: int) -> int:
+        """Return how many more learn where the weight's layer has a bias."""
+        return 0
 
     @staticmethod
     def shared_numbers(config: Any, task: int, shapes: Mapping[str, tuple[int, int]]) -> int:

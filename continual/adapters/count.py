@@ -8,7 +8,7 @@ from torch import nn
 
 from continual.adapters.base import Site
 from continual.adapters.checks import check_rank
-from continual.adapters.layer import weight_of
+from continual.adapters.layer import bias_of, weight_of
 from continual.adapters.registry import method_named
 from continual.adapters.settings import check_config
 from continual.adapters.targets import find_layers
@@ -67,6 +67,8 @@ def count_trained(
             check_rank(config.rank, Site(name=name, weight=weight, share=1.0, seed=0), found.name)
         shapes = {name: (weight.shape[0], weight.shape[1]) for name, weight in weights.items()}
         trained = sum(found.adapter.trained_numbers(*s, config, task) for s in shapes.values())
+        biased = [shape for name, shape in shapes.items() if bias_of(bases[name]) is not None]
+        trained += sum(found.adapter.bias_numbers(*s, config, task) for s in biased)
         trained += found.adapter.shared_numbers(config, task, shapes)
         layers = len(shapes)
     return Count(method=found.name, task=task, trained=trained, layers=layers, model=whole)

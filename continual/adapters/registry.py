@@ -9,6 +9,7 @@ from continual.adapters.cola import METHOD as COLA
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.droplora import METHOD as DROPLORA
 from continual.adapters.flat_lora import METHOD as FLAT_LORA
+from continual.adapters.glora import METHOD as GLORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.method import Method
@@ -240,6 +241,7 @@ _ALL = (
     RAC_LORA,
     XGBLORA,
     MTL_LORA,
+    GLORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

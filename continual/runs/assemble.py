@@ -145,6 +145,9 @@ def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell:
         tick=lambda i, done, n: tell.step(
             f"{config.method}: learning {scenario[i].task.name}", done, n
         ),
+        searching=lambda i, done, n: tell.step(
+            f"{config.method}: searching for {scenario[i].task.name}", done, n
+        ),
     )
     try:
         for i in learn(learner, resumed):

@@ -4,6 +4,7 @@
         begin the task                      heads and adapters grow; the function does not change
         fresh optimiser over exactly the trainable numbers
         for each step: loss + penalties, one update; kept examples of earlier tasks among them
+        search                          methods with choices take what the validation split favours
         remember                            examples and importances that later tasks will need
         observe                             a row of R (`observe` reads, and never writes)
 
@@ -19,13 +20,15 @@ from typing import Any
 import torch
 
 from continual.backbone.passes import evaluating
-from continual.scenario import Candidates, Experience
+from continual.scenario import Experience
 from continual.training.checkpoint import Checkpoint, Position
 from continual.training.distillation import Teacher
 from continual.training.early_stop import EarlyStop
 from continual.training.lesson import Course, prepare
 from continual.training.optimiser import load_optimiser_state, make_optimiser, optimiser_state
+from continual.training.search import search
 from continual.training.step import Learner, make_accelerator, take_step
+from continual.training.validation import Validation
 
 BEFORE = Position(experience=-1, step=0, phase="evaluated")
 
@@ -83,6 +86,8 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
     )
     if continuing is None and learner.adaptation.looks_at:
         _look(learner, course)
+    judged = config.early_stop is not None or learner.adaptation.search is not None
+    validation = Validation.of(learner.backbone, course) if judged else None
     trainable = learner.adaptation.trainable()
     teacher = Teacher.begin(learner.lwf, learner.scenario, learner.adaptation, i)
     optimiser = make_optimiser(trainable, learner.lr, config.weight_decay)
@@ -98,8 +103,8 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
         take_step(learner, course, teacher, accelerator, optimiser, done)
         done += 1
         learner.tick(i, done, course.steps)
-        if config.early_stop is not None and done % course.plans[0].per_epoch == 0:
-            nats = validation_nats(learner, experience, course.lessons[0].candidates)
+        if config.early_stop and validation and done % course.plans[0].per_epoch == 0:
+            nats = validation.nats()
             stop.update(nats, learner.adaptation)
             learner.log({"experience": i, "step": done, "validation_nats": nats})
         if learner.within and done % learner.within == 0 and done < course.steps:
@@ -109,6 +114,8 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
             learner.save(_snapshot(learner, at, Moment(optimiser, stop, teacher)))
     stop.restore_best(learner.adaptation)
     learner.backbone.eval()
+    if validation is not None:
+        search(learner, i, done, validation)
     _remember(learner, course)
     return done
 
@@ -131,23 +138,6 @@ def _remember(learner: Learner, course: Course) -> None:
         labels = lesson.task.load().train.column("label") if lesson.task.labels else None
         rows = len(lesson.task.load().train)
         learner.memory.admit(lesson.index, [0] * rows if labels is None else list(labels))
-
-
-def validation_nats(
-    learner: Learner, experience: Experience, candidates: Candidates | None
-) -> float:
-    """Return the mean loss on the task's validation split, in nats per token or example."""
-    encoded = learner.backbone.encode(experience.task, experience.task.load().validation)
-    local, size = learner.config.class_loss == "current", learner.config.batch_size
-    nats, count = 0.0, 0
-    learner.backbone.eval()
-    with torch.inference_mode():
-        for k in range(0, len(encoded), size):
-            batch = encoded.batch(range(k, min(k + size, len(encoded))))
-            total, part = learner.backbone.loss(batch, candidates, local)
-            nats, count = nats + float(total), count + part
-    learner.backbone.train()
-    return nats / count
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Learner:
         count: called once per optimiser step with how many tokens (or images) it has read.
         pace: what is known about speed and memory since it was last called.
         tick: called once per optimiser step with (experience, steps done, steps in all).
+        searching: called once per candidate of a search with (experience, done, in all).
     """
 
     scenario: Scenario
@@ -64,6 +65,7 @@ class Learner:
     count: Callable[[int], None] = lambda tokens: None
     pace: Callable[[], Mapping[str, float]] = dict
     within: int | None = None
+    searching: Callable[[int, int, int], None] = lambda experience, done, total: None
     observe_within: Callable[[int, int], None] = lambda experience, step: None
 
 

@@ -18,6 +18,12 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "curlora published": ("curlora", {"compat": "published", "lam": 0.1}),
     "droplora sample": ("droplora", {"granularity": "sample"}),
     "droplora element": ("droplora", {"granularity": "element", "p": 0.5}),
+    "glora vectors": ("glora", {"a": "vector", "b": "vector", "c": "vector"}),
+    "glora constants": (
+        "glora",
+        {"a": "constant", "b": "constant", "c": "none", "d": "constant", "e": "constant"},
+    ),
+    "glora supernet": ("glora", {"supernet": True}),
     "nlora factors": ("nlora", {"penalty": "factors", "reduction": "sum", "lam": 0.01}),
     "nlora proximal": ("nlora", {"penalty": "proximal"}),
     "nlora sampled": ("nlora", {"sampling": 0.5}),
@@ -130,7 +136,9 @@ def adapt(name: str, method: str, *, tasks: int = 0, heads: nn.Module | None = N
     """A small model with a method on it, trained on ``tasks`` tasks."""
     model = MODELS[name]()
     beside = heads if heads is not None else nn.Linear(3, 2)
-    adaptation = attach(model, method, config_of(method), model_type=name, seed=5, heads=beside)
+    adaptation = attach(
+        model, method_of(method), config_of(method), model_type=name, seed=5, heads=beside
+    )
     for task in range(tasks):
         begin(adaptation, task, lambda: model(input_ids=TOKENS))
         train_model(adaptation, seed=task)

@@ -101,6 +101,8 @@ def test_only_the_declared_numbers_learn(method, kind):
     assert all(name.startswith("layer.adapter.") for name in learning)
     kind_of_adapter, config = METHODS[method_of(method)].adapter, config_of(method)
     expected = kind_of_adapter.trained_numbers(m, n, config, 2)
+    if adaptation.layers["layer"].bias is not None:
+        expected += kind_of_adapter.bias_numbers(m, n, config, 2)
     shared = kind_of_adapter.shared_numbers(config, 2, {"layer": (m, n)})
     assert adaptation.trained_numbers() == expected + shared
 

@@ -57,7 +57,9 @@ def test_trained_numbers_follow_the_closed_formula(name, method):
     kind = METHODS[method].adapter
     config = config_of(method)
     shapes = {n: tuple(a.delta_weight().shape) for n, a in adaptation.adapters.items()}
+    biased = [shapes[n] for n, layer in adaptation.layers.items() if layer.bias is not None]
     adapted = sum(kind.trained_numbers(*shape, config, 2) for shape in shapes.values())
+    adapted += sum(kind.bias_numbers(*shape, config, 2) for shape in biased)
     adapted += kind.shared_numbers(config, 2, shapes) if shapes else 0
     own = {"everything": sum(p.numel() for p in MODELS[name]().parameters())}
 

@@ -90,6 +90,7 @@ def test_training_learns_and_the_loss_falls(tmp_path):
         ("nlora", {}, {"method": {"sampling": 0.3}, "rehearsal": {"size": 10}}),
         ("lora", {"micro_batch_size": 3}, {"ewc": {"lam": 5.0, "samples": 4, "labels": "model"}}),
         ("olora", {}, {"ewc": {"lam": 5.0, "samples": 4, "fisher": "weights", "decay": 0.9}}),
+        ("glora", {}, {"method": {"supernet": True, "population": 2, "generations": 1}}),
     ],
 )
 def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path, method, extra, beside):

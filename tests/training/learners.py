@@ -1,6 +1,8 @@
 """What takes part in the loop, in small."""
 
-from continual.adapters import attach
+from collections.abc import Mapping
+
+from continual.adapters import attach, configure
 from continual.backbone import load_backbone
 from continual.scenario import Scenario
 from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
@@ -18,14 +20,18 @@ def learner(
     rehearsal: RehearsalConfig | None = None,
     ewc: EWCConfig | None = None,
     lwf: LwFConfig | None = None,
+    options: Mapping[str, object] | None = None,
     **train: object,
 ) -> Learner:
     """A learner that tells nobody anything."""
     loaded = load_backbone(backbone)
+    config = configure(method, options or {})
     return Learner(
         scenario=scenario or small_scenario(1),
         backbone=loaded,
-        adaptation=attach(loaded.model, method, model_type=loaded.model_type, heads=loaded.heads),
+        adaptation=attach(
+            loaded.model, method, config, model_type=loaded.model_type, heads=loaded.heads
+        ),
         config=TrainConfig(**{"batch_size": 8, **train}),
         lr=1e-3,
         seed=0,
