@@ -86,6 +86,7 @@ def test_training_learns_and_the_loss_falls(tmp_path):
         ("full", {"schedule": "linear"}, {}),
         ("joint", {}, {}),
         ("per-task", {}, {}),
+        pytest.param("cola", {"epochs": 2}, {"method": {"every": 4}}, marks=pytest.mark.slow),
         ("slora", {}, {"rehearsal": {"size": 10, "policy": "class-balanced"}}),
         ("nlora", {}, {"method": {"sampling": 0.3}, "rehearsal": {"size": 10}}),
         ("lora", {"micro_batch_size": 3}, {"ewc": {"lam": 5.0, "samples": 4, "labels": "model"}}),
