@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
+from continual.adapters.dora import METHOD as DORA
+from continual.adapters.edora import METHOD as EDORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.method import Method
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
+from continual.adapters.qr_lora import METHOD as QR_LORA
 from continual.adapters.slora import SLoRA, SLoRAConfig
 from continual.errors import unknown
 
@@ -220,6 +223,9 @@ _ALL = (
         lora_export=True,
         trained_numbers="r (m + n) + t",
     ),
+    DORA,
+    EDORA,
+    QR_LORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}
