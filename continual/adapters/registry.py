@@ -9,11 +9,13 @@ from continual.adapters.dora import METHOD as DORA
 from continual.adapters.edora import METHOD as EDORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
+from continual.adapters.melora import METHOD as MELORA
 from continual.adapters.method import Method
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
 from continual.adapters.qr_lora import METHOD as QR_LORA
+from continual.adapters.randlora import METHOD as RANDLORA
 from continual.adapters.slora import SLoRA, SLoRAConfig
 from continual.errors import unknown
 
@@ -226,6 +228,8 @@ _ALL = (
     DORA,
     EDORA,
     QR_LORA,
+    RANDLORA,
+    MELORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}
