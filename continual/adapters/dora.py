@@ -11,7 +11,7 @@ tokens it has. ΔW has full rank and is exported as whole weights; all of it ref
 W, whatever the number of tasks.
 Trained numbers: r (m + n) + m per weight.
 
-Reference: Liu et al. (2024), arXiv:2402.09353, eq. 5 and 11.
+Reference: Liu et al. (2024), arXiv:2402.09353, eq. 5 and section 4.3.
 Deviation: μ is held as its distance from the row norms of W, so weight decay leads back to W and
 not to zero; without decay nothing differs.
 """

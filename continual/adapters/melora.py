@@ -8,7 +8,7 @@ divided among the mini LoRAs, which is how they are stored. They are computed si
 LoRA of rank k r with zeros outside the blocks, and exported as that.
 Trained numbers: r (m + n) per weight.
 
-Reference: Ren et al. (2024), arXiv:2402.17263, eq. 3-4.
+Reference: Ren et al. (2024), arXiv:2402.17263.
 Deviation: where k does not divide m or n, slices differ by one row or column at most and none is
 left out; the published code rounds the sizes of the slices down without a check.
 """

@@ -10,7 +10,7 @@ and are pure functions of the attach seed, see ``bases``; a state holds the seed
 not the matrices, which take about as much memory as the largest weight, once per model.
 Trained numbers: N (r + min(m, n)) per weight.
 
-Reference: Albert et al. (2025), arXiv:2502.00987, eq. 4.
+Reference: Albert et al. (2025), arXiv:2502.00987.
 Deviations: entries have variance 1 exactly in their distribution, where the published code divides
 by the sample's; α is what that code calls α / r, 20 by default. PEFT pairs the columns of the B_i
 with the rows of A in another order, which for random B_i is the same method.
