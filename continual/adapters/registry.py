@@ -6,6 +6,7 @@ from typing import Any
 
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.dora import METHOD as DORA
+from continual.adapters.dynamic_dora import METHOD as DYNAMIC_DORA
 from continual.adapters.edora import METHOD as EDORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
@@ -230,6 +231,7 @@ _ALL = (
     QR_LORA,
     RANDLORA,
     MELORA,
+    DYNAMIC_DORA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

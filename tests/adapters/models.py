@@ -23,6 +23,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "slora by factors": ("slora", {"normalize": "factors"}),
     "slora rank schedule": ("slora", {"ranks": ((2, 1),)}),
     "slora fold": ("slora", {"fold": 1e-9}),
+    "dynamic-dora pruned": ("dynamic-dora", {"first": 1, "last": 4, "every": 1}),
     "melora two parts": ("melora", {"parts": 2}),
     "qr-lora svd": ("qr-lora", {"start": "svd"}),
 }
