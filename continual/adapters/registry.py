@@ -8,6 +8,7 @@ from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.dora import METHOD as DORA
 from continual.adapters.dynamic_dora import METHOD as DYNAMIC_DORA
 from continual.adapters.edora import METHOD as EDORA
+from continual.adapters.eva import METHOD as EVA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.melora import METHOD as MELORA
@@ -232,6 +233,7 @@ _ALL = (
     RANDLORA,
     MELORA,
     DYNAMIC_DORA,
+    EVA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

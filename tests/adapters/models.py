@@ -24,6 +24,8 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "slora rank schedule": ("slora", {"ranks": ((2, 1),)}),
     "slora fold": ("slora", {"fold": 1e-9}),
     "dynamic-dora pruned": ("dynamic-dora", {"first": 1, "last": 4, "every": 1}),
+    "eva one look": ("eva", {"per_task": False}),
+    "eva redistributed": ("eva", {"rho": 2.0}),
     "melora two parts": ("melora", {"parts": 2}),
     "qr-lora svd": ("qr-lora", {"start": "svd"}),
 }
