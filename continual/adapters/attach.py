@@ -66,7 +66,7 @@ def attach(
 def _sites(bases: Mapping[str, nn.Module], seed: int) -> list[Site]:
     weights = {name: weight_of(name, base) for name, base in bases.items()}
     total = sum(weight.numel() for weight in weights.values())
-    shared = Shared()
+    shared = Shared(seed)
     return [
         Site(
             name=name,

@@ -26,10 +26,15 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 class Shared:
-    """What the adapters of one model have in common, by name; made by whoever asks first."""
+    """What the adapters of one model have in common, by name; made by whoever asks first.
 
-    def __init__(self) -> None:
+    Attributes:
+        seed: of random choices that belong to the whole model; the attach seed.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
         """Begin empty."""
+        self.seed = seed
         self._parts: dict[str, Any] = {}
 
     def once(self, name: str, make: Callable[[], Part]) -> Part:
@@ -112,7 +117,7 @@ class Adapter(nn.Module, ABC):
     def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
         """Return detached (B, A) of every task's own change so far, for diagnostics.
 
-        One pair where all tasks share one change.
+        One pair where all tasks share one change; none where it has no low rank.
         """
 
     def penalty(self) -> Float[Tensor, ""]:

@@ -7,11 +7,16 @@ from typing import Any
 from continual.adapters.clora import METHOD as CLORA
 from continual.adapters.cola import METHOD as COLA
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
+from continual.adapters.dora import METHOD as DORA
 from continual.adapters.droplora import METHOD as DROPLORA
+from continual.adapters.dynamic_dora import METHOD as DYNAMIC_DORA
+from continual.adapters.edora import METHOD as EDORA
+from continual.adapters.eva import METHOD as EVA
 from continual.adapters.flat_lora import METHOD as FLAT_LORA
 from continual.adapters.glora import METHOD as GLORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
+from continual.adapters.melora import METHOD as MELORA
 from continual.adapters.method import Method
 from continual.adapters.mtl_lora import METHOD as MTL_LORA
 from continual.adapters.nlora import NLoRA, NLoRAConfig
@@ -19,7 +24,9 @@ from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
 from continual.adapters.periodic_lora import METHOD as PERIODIC_LORA
 from continual.adapters.pica import METHOD as PICA
+from continual.adapters.qr_lora import METHOD as QR_LORA
 from continual.adapters.rac_lora import METHOD as RAC_LORA
+from continual.adapters.randlora import METHOD as RANDLORA
 from continual.adapters.slora import SLoRA, SLoRAConfig
 from continual.adapters.sora import METHOD as SORA
 from continual.adapters.xgblora import METHOD as XGBLORA
@@ -242,6 +249,13 @@ _ALL = (
     XGBLORA,
     MTL_LORA,
     GLORA,
+    DORA,
+    EDORA,
+    QR_LORA,
+    RANDLORA,
+    MELORA,
+    DYNAMIC_DORA,
+    EVA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

@@ -41,6 +41,11 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "rac-lora restarts, B": ("rac-lora", {"every": 3}),
     "xgblora restarts": ("xgblora", {"every": 2}),
     "mtl-lora diagonal": ("mtl-lora", {"core": "diagonal", "pool": 2, "temperature": 1.0}),
+    "dynamic-dora pruned": ("dynamic-dora", {"first": 1, "last": 4, "every": 1}),
+    "eva one look": ("eva", {"per_task": False}),
+    "eva redistributed": ("eva", {"rho": 2.0}),
+    "melora two parts": ("melora", {"parts": 2}),
+    "qr-lora svd": ("qr-lora", {"start": "svd"}),
 }
 ADAPTERS = {**{name: (name, {}) for name in ADAPTER_METHODS}, **VARIANTS}
 TOKENS = torch.arange(24).reshape(2, 12) % 31
