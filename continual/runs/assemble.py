@@ -13,6 +13,7 @@ from continual.adapters import Adaptation, attach
 from continual.backbone import Backbone, load_backbone
 from continual.errors import InputError
 from continual.records import RunRecord, flatten
+from continual.runs.companions import check_pairs
 from continual.runs.config import RunConfig
 from continual.runs.environment import describe_environment
 from continual.runs.progress import Reporter, SilentReporter
@@ -121,6 +122,7 @@ def _load(scenario: Scenario, config: RunConfig, options: Any, tell: Reporter) -
         seed=config.seed,
         heads=backbone.heads,
     )
+    check_pairs(adaptation, config.train)
     facts = {
         "data": data,
         "data_versions": versions,

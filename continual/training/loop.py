@@ -25,6 +25,7 @@ from continual.training.distillation import Teacher
 from continual.training.early_stop import EarlyStop
 from continual.training.lesson import Course, prepare
 from continual.training.optimiser import load_optimiser_state, make_optimiser, optimiser_state
+from continual.training.pairs import pairs_of
 from continual.training.step import Learner, make_accelerator, take_step
 
 BEFORE = Position(experience=-1, step=0, phase="evaluated")
@@ -85,7 +86,8 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
         _look(learner, course)
     trainable = learner.adaptation.trainable()
     teacher = Teacher.begin(learner.lwf, learner.scenario, learner.adaptation, i)
-    optimiser = make_optimiser(trainable, learner.lr, config.weight_decay)
+    pairs = pairs_of(learner.adaptation)
+    optimiser = make_optimiser(trainable, learner.lr, config.weight_decay, config.optimiser, pairs)
     done, stop = 0, EarlyStop.begin(config.early_stop)
     if continuing is not None:
         done = continuing.position.step
