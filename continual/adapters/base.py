@@ -120,6 +120,14 @@ class Adapter(nn.Module, ABC):
         One pair where all tasks share one change; none where it has no low rank.
         """
 
+    def pair_scale(self) -> float:
+        """Return s where a pair of this adapter that learns enters ΔW as s B A.
+
+        Optimisers of pairs ask for it; of adapters without a pair, or whose ΔW is no such sum,
+        nobody does, or 1 stands for what multiplies B A first.
+        """
+        return 1.0
+
     def penalty(self) -> Float[Tensor, ""]:
         """Return what this weight adds to the loss, once per optimiser step; nothing by default.
 

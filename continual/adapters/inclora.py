@@ -64,6 +64,10 @@ class IncLoRA(Adapter):
         """(s B_k, A_k) of every task."""
         return self.pairs.changes()
 
+    def pair_scale(self) -> float:
+        """S = α / r."""
+        return self.pairs.scale
+
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""
         self.pairs.begin(task)

@@ -155,6 +155,10 @@ class NLoRA(Adapter):
                 factor.copy_(softshrink(factor, lr * self.config.weight))
         return False
 
+    def pair_scale(self) -> float:
+        """S = α / r."""
+        return self.pairs.scale
+
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""
         self.pairs.begin(task)

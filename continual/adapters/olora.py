@@ -111,6 +111,10 @@ class OLoRA(Adapter):
             total = total + config.lam_norm * (self.pairs.pair.A.norm() + self.pairs.pair.B.norm())
         return self.weight * total
 
+    def pair_scale(self) -> float:
+        """S = α / r."""
+        return self.pairs.scale
+
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""
         self.pairs.begin(task)

@@ -46,6 +46,7 @@ def _on_lora(
     defaults: Mapping[str, Mapping[str, Any]],
     *,
     control: bool,
+    learning_rate: float = 0.003,
 ) -> Method:
     """Return one LoRA under settings of a run that make it another method."""
     return Method(
@@ -57,7 +58,7 @@ def _on_lora(
         adapter=LoRA,
         trains="adapters",
         learns="A, B",
-        learning_rate=0.003,
+        learning_rate=learning_rate,
         control=control,
         lora_export=True,
         trained_numbers="r (m + n)",
@@ -167,6 +168,23 @@ _ALL = (
         "One LoRA that goes on answering new examples as it did before the task.",
         {"lwf": {"lam": 1.0}},
         control=False,
+    ),
+    _on_lora(
+        "lora-rite",
+        "LoRA-RITE",
+        "Yen et al. 2024, arXiv:2410.20625",
+        "One LoRA whose steps do not depend on how its product is split into factors.",
+        {"train": {"optimiser": "lora-rite"}},
+        control=False,
+    ),
+    _on_lora(
+        "lora-pro",
+        "LoRA-Pro",
+        "Wang et al. 2024, arXiv:2407.18242",
+        "One LoRA whose steps move its product as nearly as they can as full fine-tuning would.",
+        {"train": {"optimiser": "lora-pro"}},
+        control=False,
+        learning_rate=0.001,
     ),
     Method(
         name="inclora",

@@ -140,6 +140,10 @@ class SLoRA(Adapter):
         ranks = [*self.directions.ranks.tolist(), self.pair.A.shape[0]]
         return list(zip(B.split(ranks, dim=1), A.split(ranks), strict=True))
 
+    def pair_scale(self) -> float:
+        """α_t of the pair that learns, as it is now."""
+        return float(self.magnitudes.values[-1].detach())
+
     @torch.no_grad()
     def begin_task(self, task: int) -> None:
         """Freeze the learned direction at unit norm, or fold it into the old ones."""

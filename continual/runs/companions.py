@@ -3,7 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
+from continual.adapters import Adaptation
 from continual.adapters.method import Method
+from continual.errors import InputError
+from continual.training.config import TrainConfig
+from continual.training.pairs import pairs_of
+
+
+def check_pairs(adaptation: Adaptation, config: TrainConfig) -> None:
+    """Raise ``InputError`` where an optimiser of pairs would find none in the attached method."""
+    if config.optimiser != "adamw" and not pairs_of(adaptation):
+        raise InputError(no_pair(config.optimiser, adaptation.method))
+
+
+def no_pair(optimiser: str, method: Method) -> str:
+    """Return why this optimiser cannot train this method."""
+    return (
+        f"train.optimiser {optimiser!r} updates low-rank pairs B A, and {method.name!r} trains "
+        f"none ({method.learns}); leave it at 'adamw', or choose a method with pairs such as 'lora'."
+    )
 
 
 def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -> list[str]:
@@ -17,6 +35,9 @@ def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -
     given = [name for name, on in beside.items() if on]
     joint = bool(merged["train"].get("joint"))
     problems = []
+    optimiser = merged["train"].get("optimiser", "adamw")
+    if method.adapter is None and optimiser != "adamw":
+        problems.append(no_pair(optimiser, method))
     if joint and given:
         problems.append(
             f"train.joint learns all tasks at once, so there is no earlier task for "

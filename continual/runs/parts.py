@@ -7,6 +7,7 @@ from typing import Any
 from continual.adapters import Adaptation, attach
 from continual.backbone import Backbone, load_backbone
 from continual.errors import InputError
+from continual.runs.companions import check_pairs
 from continual.runs.config import RunConfig
 from continual.runs.progress import Reporter
 from continual.scenario import Scenario
@@ -58,6 +59,7 @@ def load_parts(scenario: Scenario, config: RunConfig, options: Any, tell: Report
         seed=config.seed,
         heads=backbone.heads,
     )
+    check_pairs(adaptation, config.train)
     facts = {
         "data": data,
         "data_versions": versions,

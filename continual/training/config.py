@@ -23,7 +23,12 @@ class TrainConfig(BaseModel):
     lr: float | None = Field(
         default=None, gt=0, description="peak learning rate; left out: the method's own default"
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay")
+    optimiser: Literal["adamw", "lora-rite", "lora-pro", "riemannian"] = Field(
+        default="adamw",
+        description="what updates low-rank pairs, see `methods/lora-rite` and `methods/lora-pro`; "
+        "numbers that belong to no pair are AdamW's",
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay")
     warmup: float = Field(
         default=0.1, ge=0, le=1, description="part of an experience's steps with rising rate"
     )
@@ -31,7 +36,10 @@ class TrainConfig(BaseModel):
         default="cosine", description="the learning rate after warm-up"
     )
     clip: float | None = Field(
-        default=1.0, gt=0, description="largest norm of the whole gradient; null: no clipping"
+        default=1.0,
+        gt=0,
+        description="largest norm of the whole gradient; null: no clipping. For lora-rite the norm "
+        "of unmagnified gradients",
     )
     precision: Literal["float32", "bf16"] = Field(
         default="float32", description="bf16 computes forward passes under autocast"

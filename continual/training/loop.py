@@ -26,6 +26,7 @@ from continual.training.distillation import Teacher
 from continual.training.early_stop import EarlyStop
 from continual.training.lesson import Course, prepare
 from continual.training.optimiser import load_optimiser_state, make_optimiser, optimiser_state
+from continual.training.pairs import pairs_of
 from continual.training.search import search
 from continual.training.step import Learner, make_accelerator, take_step
 from continual.training.validation import Validation
@@ -90,7 +91,8 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
     validation = Validation.of(learner.backbone, course) if judged else None
     trainable = learner.adaptation.trainable()
     teacher = Teacher.begin(learner.lwf, learner.scenario, learner.adaptation, i)
-    optimiser = make_optimiser(trainable, learner.lr, config.weight_decay)
+    pairs = pairs_of(learner.adaptation)
+    optimiser = make_optimiser(trainable, learner.lr, config.weight_decay, config.optimiser, pairs)
     done, stop = 0, EarlyStop.begin(config.early_stop)
     if continuing is not None:
         done = continuing.position.step

@@ -18,6 +18,7 @@ from continual.training.config import LwFConfig, TrainConfig
 from continual.training.distillation import Teacher
 from continual.training.ewc import ElasticWeights
 from continual.training.lesson import Course, Lesson, Portion
+from continual.training.optimiser import clip_gradients
 from continual.training.order import learning_rate, step_randomness
 from continual.training.rehearsal import Memory
 
@@ -110,8 +111,7 @@ def take_step(
     if not math.isfinite(loss + sum(costs.values())):
         raise NonFiniteLossError(_non_finite(i, step, loss, costs, portions))
     learner.adaptation.after_backward()
-    if config.clip is not None:
-        torch.nn.utils.clip_grad_norm_(learner.adaptation.trainable().values(), config.clip)
+    clip_gradients(learner.adaptation, config)
     optimiser.step()
     for parameter in learner.adaptation.after_step(rate):
         optimiser.state.pop(parameter, None)

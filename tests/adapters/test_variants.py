@@ -436,6 +436,9 @@ def test_the_changes_of_the_tasks_make_up_the_whole(name):
     changes = [B @ A for B, A in adapter.changes()]
     whole = adapter.delta_weight().detach()
 
+    if not changes:
+        assert adapter.factors() is None  # nothing of low rank to tell apart
+        return
     if type(adapter).needs_task(config_of(name)):
         assert_close(changes[-1], whole)
         adapter.serve(0)

@@ -123,6 +123,18 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")} == before
 
 
+@pytest.mark.parametrize("method", ["curlora", "full", "frozen"])
+def test_an_optimiser_of_pairs_refuses_a_method_without_pairs(tmp_path, method):
+    """It says what is missing and what to do, and writes nothing."""
+    settings = QUICK | {"train": {"optimiser": "lora-rite"}}
+    with pytest.raises(
+        InputError, match=rf"'lora-rite' updates .* {method!r} trains none .*'lora'"
+    ):
+        run(small_scenario(1), method, out=tmp_path / "r", settings=settings)
+
+    assert not (tmp_path / "r").exists()
+
+
 def test_another_configuration_is_refused_with_a_diff(tmp_path):
     """The message shows what differs; the run stays as it is."""
     run(small_scenario(1), "lora", out=tmp_path / "r", settings=QUICK)

@@ -43,3 +43,15 @@ def test_before_the_first_step_there_is_nothing_to_save():
     trainable = parameters()
 
     assert optimiser_state(make_optimiser(trainable, 0.1, 0.0), trainable) == {}
+
+
+def test_what_is_loaded_has_memory_of_its_own():
+    """Where a file's tensor lay, at an odd address maybe, is no matter to the steps that follow."""
+    trainable = parameters()
+    lying = torch.arange(13.0)[1:].reshape(4, 3)
+    optimiser = make_optimiser(trainable, 0.1, 0.0)
+    load_optimiser_state(optimiser, trainable, {"a|exp_avg": lying})
+    loaded = optimiser.state[trainable["a"]]["exp_avg"]
+
+    assert torch.equal(loaded, lying)
+    assert loaded.data_ptr() != lying.data_ptr()
