@@ -110,7 +110,7 @@ class Adapter(nn.Module, ABC):
     def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
         """Return detached (B, A) of every task's own change so far, for diagnostics.
 
-        One pair where all tasks share one change.
+        One pair where all tasks share one change; none where it has no low rank.
         """
 
     def penalty(self) -> Float[Tensor, ""]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
+from continual.adapters.dota import METHOD as DOTA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.method import Method
@@ -220,6 +221,7 @@ _ALL = (
         lora_export=True,
         trained_numbers="r (m + n) + t",
     ),
+    DOTA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

@@ -31,7 +31,7 @@ MEASURES = {
 def collisions(scenario: Scenario, adaptation: Adaptation, after: int, step: int) -> list[ScoreRow]:
     """Return one row per earlier task and measure; its ``n`` is how many numbers are adapted."""
     changes = {name: _arrays(one.changes()) for name, one in adaptation.adapters.items()}
-    if not changes or any(len(own) != after + 1 for own in changes.values()):
+    if after < 1 or not changes or any(len(own) != after + 1 for own in changes.values()):
         return []
     sizes = {name: own[0][0].shape[0] * own[0][1].shape[1] for name, own in changes.items()}
     total = sum(sizes.values())
