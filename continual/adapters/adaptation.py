@@ -13,7 +13,16 @@ from continual.adapters.base import Adapter
 from continual.adapters.frozen_base import FrozenBase
 from continual.adapters.layer import AdaptedLinear, weight_of
 from continual.adapters.method import Method
-from continual.adapters.state import META, check_state, copies, hash_tensors, load_heads, pack, part
+from continual.adapters.state import (
+    META,
+    check_state,
+    copies,
+    hash_tensors,
+    held_once,
+    load_heads,
+    pack,
+    part,
+)
 from continual.errors import InputError
 
 Place = tuple[nn.Module, str]  # a parent module and the name of its child
@@ -137,7 +146,8 @@ class Adaptation:
     def state(self) -> dict[str, Tensor]:
         """Return everything needed to become this adaptation again, as contiguous CPU copies.
 
-        The key "meta" is a uint8 tensor of JSON: method, config, task and base hash.
+        The key "meta" is a uint8 tensor of JSON: method, config, task and base hash. What several
+        layers share is there once, under the name of the first.
 
         Raises:
             InputError: called inside ``disabled()`` of full fine-tuning.
@@ -155,9 +165,10 @@ class Adaptation:
         """
         task = check_state(tensors, self._facts(), self._saved().keys())
         load_heads(self.heads, part(tensors, "heads."))
+        _, places = held_once(self._prefixed())
         for site, adapter in self.adapters.items():
-            weight = weight_of(site, self.layers[site].base)
-            adapter.restore(part(tensors, f"adapters.{site}."), weight)
+            own = {n: tensors[kept_as] for n, kept_as in places[f"adapters.{site}."].items()}
+            adapter.restore(own, weight_of(site, self.layers[site].base))
         self._base.load(part(tensors, "model."))
         self.task = task
         self._mark()
@@ -239,11 +250,13 @@ class Adaptation:
         if self._base.is_live:
             raise InputError("leave disabled() before asking for the state or loading one.")
         saved = {f"model.{name}": tensor for name, tensor in self._base.trained().items()}
-        for site, adapter in self.adapters.items():
-            saved |= {f"adapters.{site}.{n}": t for n, t in adapter.state_dict().items()}
+        saved |= held_once(self._prefixed())[0]
         if self.heads is not None:
             saved |= {f"heads.{n}": t for n, t in self.heads.state_dict().items()}
         return saved
+
+    def _prefixed(self) -> dict[str, nn.Module]:
+        return {f"adapters.{site}.": adapter for site, adapter in self.adapters.items()}
 
     def _facts(self) -> dict[str, Any]:
         config = json.loads(json.dumps(asdict(self.config)))  # tuples as a saved state has them

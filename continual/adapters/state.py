@@ -34,6 +34,29 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def held_once(
+    modules: Mapping[str, nn.Module],
+) -> tuple[dict[str, Tensor], dict[str, dict[str, str]]]:
+    """Return the live tensors of modules, those that several share once.
+
+    Args:
+        modules: by the prefix of their tensors' names.
+
+    Returns:
+        The tensors by prefix and name, and for every module the name in this dict of each of its
+        own names: that of the first module that holds the tensor.
+    """
+    tensors: dict[str, Tensor] = {}
+    kept_as: dict[int, str] = {}
+    places: dict[str, dict[str, str]] = {}
+    for prefix, module in modules.items():
+        held = module.state_dict(keep_vars=True)
+        places[prefix] = {n: kept_as.setdefault(id(t), f"{prefix}{n}") for n, t in held.items()}
+        for name, tensor in held.items():
+            tensors.setdefault(places[prefix][name], tensor)
+    return tensors, places
+
+
 def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous CPU copies that share no memory with the model."""
     return {

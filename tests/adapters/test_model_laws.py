@@ -54,10 +54,10 @@ def test_trained_numbers_follow_the_closed_formula(name, method):
     """Sum over the adapted weights, plus the heads' 8 numbers."""
     adaptation = adapt(name, method, tasks=3)
     kind = METHODS[method].adapter
-    adapted = sum(
-        kind.trained_numbers(*adapter.delta_weight().shape, config_of(method), 2)
-        for adapter in adaptation.adapters.values()
-    )
+    config = config_of(method)
+    shapes = {n: tuple(a.delta_weight().shape) for n, a in adaptation.adapters.items()}
+    adapted = sum(kind.trained_numbers(*shape, config, 2) for shape in shapes.values())
+    adapted += kind.shared_numbers(config, 2, shapes) if shapes else 0
     own = {"everything": sum(p.numel() for p in MODELS[name]().parameters())}
 
     expected = {"nothing": 0}.get(METHODS[method].trains, adapted + 8)
