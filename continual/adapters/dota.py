@@ -82,7 +82,7 @@ class DoTA(Adapter):
         """None: the rank is full in general."""
 
     def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
-        """None: all tasks share one change, which has no factors."""
+        """Nothing: all tasks share one change, which has no factors."""
         return []
 
     def begin_task(self, task: int) -> None:

@@ -12,6 +12,7 @@ from continual.adapters.method import Method
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
+from continual.adapters.qdota import METHOD as QDOTA
 from continual.adapters.slora import SLoRA, SLoRAConfig
 from continual.errors import unknown
 
@@ -222,6 +223,7 @@ _ALL = (
         trained_numbers="r (m + n) + t",
     ),
     DOTA,
+    QDOTA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}
