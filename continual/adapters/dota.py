@@ -25,10 +25,7 @@ from torch import Tensor
 from continual.adapters.base import Adapter, Site
 from continual.adapters.checks import check_choice, check_count, check_rank, copy_state
 from continual.adapters.method import Method
-from continual.adapters.mpo import SPLITS, Moved, apply, dense, numbers
-from continual.errors import InputError
-
-CORES = (2, 3, 4)
+from continual.adapters.mpo import SPLITS, Moved, apply, check_digits, dense, numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +50,7 @@ class DoTAConfig:
 def check_train(name: str, rank: int, cores: int, split: str) -> None:
     """Raise ``InputError`` unless a config can describe a tensor train."""
     check_count(f"{name}.rank", rank)
-    if isinstance(cores, bool) or cores not in CORES:
-        raise InputError(f"{name}.cores must be 2, 3 or 4; got {cores!r}.")
+    check_digits(f"{name}.cores", cores)
     check_choice(f"{name}.split", split, SPLITS)
 
 

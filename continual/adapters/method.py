@@ -28,6 +28,8 @@ class Method:
         defaults: settings of a run that make it what it is, by section.
         identity: largest relative difference that attaching may make; 0: none, to the last bit.
         noisy: whether the forward pass is random while the model is in training mode.
+        products: most matrix products that the adapter of one weight makes in a forward pass,
+            whatever its settings and however many tasks there were.
     """
 
     name: str
@@ -45,3 +47,4 @@ class Method:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     identity: float = 0.0
     noisy: bool = False
+    products: int = 4

@@ -27,10 +27,17 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from continual.adapters.base import Site
+from continual.errors import InputError
 from continual.linalg import balanced_factors, matrix_train
 
 SPLITS = ("right", "balanced")
 FEW = 64  # below min(m, n) / FEW inputs the cores are cheaper than the matrix
+
+
+def check_digits(name: str, value: object) -> None:
+    """Raise ``InputError`` unless a size can be split into so many digits."""
+    if isinstance(value, bool) or value not in (2, 3, 4):
+        raise InputError(f"{name} must be 2, 3 or 4; got {value!r}.")
 
 
 def digits(m: int, n: int, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
