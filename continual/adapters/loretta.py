@@ -58,7 +58,7 @@ class LoRETTAConfig:
         check_digits("LoRETTAConfig.digits", self.digits)
 
     def shapes(self, m: int, n: int) -> tuple[Shapes, Shapes]:
-        """Return the shapes (d_{k-1}, i, j, d_k) of the cores of B and of A, as ``mpo`` has them."""
+        """Return the shapes (d_{k-1}, i, j, d_k) of the cores of B and of A; see ``mpo``."""
         rows, columns = (balanced_factors(size, self.digits)[::-1] for size in (m, n))
         ones, rank = (1,) * self.digits, self.rank
         B = shapes((1, *rows), (rank, *ones), self.tensor_rank)

@@ -9,6 +9,7 @@ from continual.adapters.dota import METHOD as DOTA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.loretta import METHOD as LORETTA
+from continual.adapters.lorta import METHOD as LORTA
 from continual.adapters.method import Method
 from continual.adapters.nlora import NLoRA, NLoRAConfig
 from continual.adapters.olora import OLoRA, OLoRAConfig
@@ -226,6 +227,7 @@ _ALL = (
     DOTA,
     QDOTA,
     LORETTA,
+    LORTA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

@@ -25,6 +25,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "slora fold": ("slora", {"fold": 1e-9}),
     "dota two cores, balanced": ("dota", {"cores": 2, "split": "balanced"}),
     "dota four cores": ("dota", {"cores": 4}),
+    "lorta with heads": ("lorta", {"head_size": 1}),
     "loretta two digits": ("loretta", {"digits": 2, "tensor_rank": 2}),
     "loretta four digits": ("loretta", {"digits": 4}),
     "qdota two cores, balanced": ("qdota", {"cores": 2, "split": "balanced"}),
