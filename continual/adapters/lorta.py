@@ -7,8 +7,7 @@ whose d outputs lie side by side; c^H, c^L, c^M say how much of each of the r te
 zero at first. One tensor is carried through every task; ΔW has rank r.
 Trained numbers, for all weights of one shape together: r (n + d + m / d + L + M).
 
-Reference: Hounie et al. (2024), arXiv:2410.04060; parametrisation and draws are those of the
-published code (ihounie/lorta at fa13dcb): L layers, H heads, M = 4 square weights q, k, v, o.
+Reference: Hounie et al. (2024), arXiv:2410.04060, as published (ihounie/lorta at fa13dcb).
 Deviations: weights of different shapes belong to different tensors; a layer is what lies before the
 last number in a weight's path, its kind what lies behind. Without ``head_size`` d = m, without c^H.
 """
@@ -54,10 +53,10 @@ class LoRTAConfig:
         """Return how many heads a weight of m outputs has; 0 where they are not told apart."""
         if self.head_size is None:
             return 0
-        if m % self.head_size:
+        if m % (d := self.head_size):
             raise InputError(
-                f"lorta with head_size {self.head_size} does not fit layer {name!r}, which has {m} "
-                "outputs. Give a divisor or choose other targets."
+                f"lorta with head_size {d} does not fit layer {name!r}, which has {m} outputs. "
+                "Give a divisor or choose other targets."
             )
         return m // self.head_size
 
@@ -71,8 +70,8 @@ class LoRTA(Adapter):
         (m, n), rank = site.weight.shape, check_rank(config.rank, site, "lorta")
         heads, (layer, kind) = config.heads(site.name, m), place(site.name)
         self.scale = config.alpha / rank
-        split = {"heads": (heads, rank)} if heads else {}
-        ends = {"A": (rank, n), "B": (m // max(heads, 1), rank)} | split
+        ends = {"A": (rank, n), "B": (m // (heads or 1), rank)}
+        ends |= {"heads": (heads, rank)} if heads else {}
         once, tensor = site.shared.once, f"lorta {m} {n}"
         self.ends = once(tensor, lambda: drawn(site, ends))
         self.layer = once(f"{tensor} at {layer}", lambda: drawn(site, {"layer": (rank,)}))
@@ -129,9 +128,9 @@ class LoRTA(Adapter):
         total = 0
         for m, n in set(shapes.values()):
             names = [name for name, shape in shapes.items() if shape == (m, n)]
-            layers, kinds = (len(set(found)) for found in zip(*map(place, names), strict=True))
+            layers, kinds = (len(set(part)) for part in zip(*map(place, names), strict=True))
             heads = config.heads(names[0], m)
-            total += config.rank * (n + m // max(heads, 1) + heads + layers + kinds)
+            total += config.rank * (n + m // (heads or 1) + heads + layers + kinds)
         return total
 
 
