@@ -34,6 +34,7 @@ DOORS = {
     "jinja2": {"reports"},
     "peft": {"interop"},
     "avalanche": {"interop"},
+    "bitsandbytes": {"adapters"},
     "ray": {"studies"},
     "typer": {"cli"},
 }

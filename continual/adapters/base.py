@@ -13,7 +13,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -66,7 +66,13 @@ class Site:
 
 
 class Adapter(nn.Module, ABC):
-    """A trained change ΔW of one frozen weight. Fresh, it changes nothing (law 1)."""
+    """A trained change ΔW of one frozen weight. Fresh, it changes nothing (law 1).
+
+    Where ``holds_base``, the adapter has its own copy of W: the frozen layer is not computed, the y
+    that ``forward`` gets is b alone, and it adds x (W + ΔW)ᵗ.
+    """
+
+    holds_base: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, site: Site, config: Any) -> None:

@@ -67,13 +67,19 @@ class AdaptedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Y = base(x), then the adapter's change of it, in eval mode without gradient as served."""
-        y = self.base(x)
         if not self.active:
-            return y
+            return self.base(x)
+        y = self._bias_alone(x) if self.adapter.holds_base else self.base(x)
         if self.looking:
             self.adapter.look(x)
         learning = self.training or torch.is_grad_enabled()
         return self.adapter(x, y) if learning else self.adapter.served(x, y)
+
+    def _bias_alone(self, x: Tensor) -> Tensor:
+        """B for every input, in the dtype of the frozen layer; zeros where it has none."""
+        weight = weight_of("", self.base)
+        bias = weight.new_zeros(len(weight)) if self.bias is None else self.bias
+        return bias.expand(*x.shape[:-1], len(weight))
 
     @property
     def weight(self) -> Tensor:

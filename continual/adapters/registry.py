@@ -8,6 +8,7 @@ from continual.adapters.clora import METHOD as CLORA
 from continual.adapters.cola import METHOD as COLA
 from continual.adapters.curlora import CURLoRA, CURLoRAConfig
 from continual.adapters.dora import METHOD as DORA
+from continual.adapters.dota import METHOD as DOTA
 from continual.adapters.droplora import METHOD as DROPLORA
 from continual.adapters.dynamic_dora import METHOD as DYNAMIC_DORA
 from continual.adapters.edora import METHOD as EDORA
@@ -16,6 +17,8 @@ from continual.adapters.flat_lora import METHOD as FLAT_LORA
 from continual.adapters.glora import METHOD as GLORA
 from continual.adapters.inclora import IncLoRA, IncLoRAConfig
 from continual.adapters.lora import LoRA, LoRAConfig
+from continual.adapters.loretta import METHOD as LORETTA
+from continual.adapters.lorta import METHOD as LORTA
 from continual.adapters.melora import METHOD as MELORA
 from continual.adapters.method import Method
 from continual.adapters.mtl_lora import METHOD as MTL_LORA
@@ -24,6 +27,7 @@ from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
 from continual.adapters.periodic_lora import METHOD as PERIODIC_LORA
 from continual.adapters.pica import METHOD as PICA
+from continual.adapters.qdota import METHOD as QDOTA
 from continual.adapters.qr_lora import METHOD as QR_LORA
 from continual.adapters.rac_lora import METHOD as RAC_LORA
 from continual.adapters.randlora import METHOD as RANDLORA
@@ -274,6 +278,10 @@ _ALL = (
     MELORA,
     DYNAMIC_DORA,
     EVA,
+    DOTA,
+    QDOTA,
+    LORETTA,
+    LORTA,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 ALIASES: dict[str, str] = {"seqlora": "lora", "sdlora": "slora", "sd-lora": "slora"}

@@ -28,6 +28,7 @@ class TensorTrain:
     Attributes:
         cores: (r_{k-1}, n_k, r_k) each.
         ranks: (r_1, ..., r_{d-1}).
+        singular: the kept singular values of every cut, falling; r_k of them at cut k.
         error_fro: ‖X − X̂‖_F, exact.
         method: tt-svd.
         seconds: that it took.
@@ -35,6 +36,7 @@ class TensorTrain:
 
     cores: tuple[np.ndarray, ...]
     ranks: tuple[int, ...]
+    singular: tuple[np.ndarray, ...]
     error_fro: float
     method: str
     seconds: float
@@ -45,6 +47,23 @@ class TensorTrain:
         for core in self.cores[1:]:
             left = np.tensordot(left, core, axes=1)
         return left.reshape(left.shape[1:-1])
+
+    def balanced(self) -> tuple[np.ndarray, ...]:
+        """Return cores of the same tensor with √σ of every cut's singular values on either side.
+
+        The part of the chain left of a cut then has the Gram matrix diag(σ), and without truncation
+        so has the part right of it. σ below 1e-6 of the cut's largest counts as that.
+        """
+        roots = [np.ones(1)]
+        for sigma in self.singular:
+            floored = np.maximum(sigma, 1e-6 * sigma[0])
+            roots.append(np.sqrt(np.where(floored > 0.0, floored, 1.0)))
+        roots.append(np.ones(1))
+        scaled = (
+            core / left[:, None, None] * right
+            for core, left, right in zip(self.cores, roots, roots[1:], strict=False)
+        )
+        return tuple(new.astype(self.cores[0].dtype) for new in scaled)
 
     def matrix(self, outputs: Sequence[int], inputs: Sequence[int]) -> np.ndarray:
         """Return the (m, n) matrix of a chain made by ``matrix_train`` with these digits."""
@@ -84,6 +103,7 @@ def tensor_train(
     allowed = 0.0 if tolerance is None else tolerance**2 * total / (len(sizes) - 1)
     cores: list[np.ndarray] = []
     ranks: list[int] = [1]
+    singular: list[np.ndarray] = []
     squared = 0.0
     for size in sizes[:-1]:
         rest = rest.reshape(ranks[-1] * size, -1)
@@ -96,10 +116,12 @@ def tensor_train(
         cores.append(U[:, :kept].reshape(ranks[-1], size, kept))
         rest = s[:kept, None] * Vt[:kept]
         ranks.append(kept)
+        singular.append(s[:kept])
     cores.append(rest.reshape(ranks[-1], sizes[-1], 1))
     return TensorTrain(
         cores=tuple(owned(core) for core in cores),
         ranks=tuple(ranks[1:]),
+        singular=tuple(owned(sigma) for sigma in singular),
         error_fro=math.sqrt(squared),
         method="tt-svd",
         seconds=time.perf_counter() - began,

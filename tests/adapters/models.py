@@ -46,6 +46,12 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "eva redistributed": ("eva", {"rho": 2.0}),
     "melora two parts": ("melora", {"parts": 2}),
     "qr-lora svd": ("qr-lora", {"start": "svd"}),
+    "dota two cores, balanced": ("dota", {"cores": 2, "split": "balanced"}),
+    "dota four cores": ("dota", {"cores": 4}),
+    "lorta with heads": ("lorta", {"head_size": 1}),
+    "loretta two digits": ("loretta", {"digits": 2, "tensor_rank": 2}),
+    "loretta four digits": ("loretta", {"digits": 4}),
+    "qdota two cores, balanced": ("qdota", {"cores": 2, "split": "balanced"}),
 }
 ADAPTERS = {**{name: (name, {}) for name in ADAPTER_METHODS}, **VARIANTS}
 TOKENS = torch.arange(24).reshape(2, 12) % 31

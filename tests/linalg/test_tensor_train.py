@@ -84,6 +84,39 @@ def test_a_full_train_gives_the_matrix_back():
     np.testing.assert_allclose(again, half.float().numpy(), atol=1e-5)
 
 
+def left_part(cores):
+    """The part of a chain before the last core, as a matrix."""
+    part = np.ones((1, 1))
+    for core in cores:
+        part = (part @ core.reshape(core.shape[0], -1)).reshape(-1, core.shape[2])
+    return part
+
+
+def test_a_balanced_chain_is_the_same_tensor_with_singular_values_on_both_sides():
+    """The Gram matrices of both parts at every cut are diag(σ)."""
+    tensor = RNG.normal(size=(3, 4, 2, 5))
+    found = tensor_train(tensor)
+    cores = found.balanced()
+
+    for k, sigma in enumerate(found.singular, start=1):
+        left = left_part(cores[:k])
+        right = left_part([core.transpose(2, 1, 0) for core in reversed(cores[k:])])
+        expected = np.linalg.svd(tensor.reshape(math.prod(tensor.shape[:k]), -1), compute_uv=False)
+        np.testing.assert_allclose(sigma, expected, atol=1e-12)
+        np.testing.assert_allclose(left.T @ left, np.diag(sigma), atol=1e-12)
+        np.testing.assert_allclose(right.T @ right, np.diag(sigma), atol=1e-12)
+    np.testing.assert_allclose(left_part(cores).reshape(tensor.shape), tensor, atol=1e-12)
+
+
+@pytest.mark.parametrize("tensor", [np.zeros((3, 2, 4)), np.ones((3, 2, 4), dtype=np.float32)])
+def test_a_deficient_tensor_can_be_balanced(tensor):
+    """Singular values of zero divide nothing by zero, and the dtype stays."""
+    cores = tensor_train(tensor).balanced()
+
+    assert {core.dtype for core in cores} == {tensor.dtype}
+    np.testing.assert_allclose(left_part(cores).reshape(tensor.shape), tensor, atol=1e-5)
+
+
 @given(st.integers(1, 20000), st.integers(1, 5))
 def test_balanced_factors_multiply_to_the_size(size, count):
     """Whatever its primes."""

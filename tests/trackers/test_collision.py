@@ -53,3 +53,12 @@ def test_a_run_records_them(tmp_path):
     assert np.isnan(found[0]).all()
     assert 0.0 < found[1, 0] <= 1.0
     assert np.isnan(found[1, 1])
+
+
+@pytest.mark.parametrize("method", ["lora", "dota"])
+@pytest.mark.parametrize("after", [-1, 0, 1])
+def test_methods_that_share_one_change_have_none(method, after):
+    """Before the first task, after it and later; whether the change has factors or not."""
+    adaptation = adapt("gpt2", method, tasks=after + 1)
+
+    assert collisions(small_scenario(3), adaptation, after, 7) == []
