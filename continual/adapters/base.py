@@ -69,10 +69,12 @@ class Adapter(nn.Module, ABC):
     """A trained change ΔW of one frozen weight. Fresh, it changes nothing (law 1).
 
     Where ``holds_base``, the adapter has its own copy of W: the frozen layer is not computed, the y
-    that ``forward`` gets is b alone, and it adds x (W + ΔW)ᵗ.
+    that ``forward`` gets is b alone, and it adds x (W + ΔW)ᵗ. ``scale`` is s, what a pair of its
+    factors is multiplied with.
     """
 
     holds_base: ClassVar[bool] = False
+    scale: float = 1.0
 
     @abstractmethod
     def __init__(self, site: Site, config: Any) -> None:
@@ -130,9 +132,9 @@ class Adapter(nn.Module, ABC):
         """Return s where a pair of this adapter that learns enters ΔW as s B A.
 
         Optimisers of pairs ask for it; of adapters without a pair, or whose ΔW is no such sum,
-        nobody does, or 1 stands for what multiplies B A first.
+        nobody does, or what multiplies B A first stands for it.
         """
-        return 1.0
+        return self.scale
 
     def penalty(self) -> Float[Tensor, ""]:
         """Return what this weight adds to the loss, once per optimiser step; nothing by default.

@@ -54,6 +54,7 @@ class COLA(Adapter):
         super().__init__(site, config)
         pair = Pair(site, config.rank, "cola")
         self.rounds = Rounds(site, pair, alpha=config.alpha, every=config.every)
+        self.scale = self.rounds.scale
 
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]

@@ -77,6 +77,7 @@ class EVA(Adapter):
         self.config, self.site = config, site
         self.most = min(math.ceil(config.rho * config.rank), m, n)
         self.pairs = Growing(site, config.rank, config.alpha, "eva")
+        self.scale = self.pairs.scale
         self.register_buffer("ranks", torch.zeros(0, dtype=torch.int64))  # of past pairs
         self.shares = site.shared.once("eva.shares", Shares)
         self.task = 0

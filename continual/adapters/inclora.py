@@ -45,6 +45,7 @@ class IncLoRA(Adapter):
         """Draw the first pair."""
         super().__init__(site, config)
         self.pairs = Growing(site, config.rank, config.alpha, "inclora")
+        self.scale = self.pairs.scale
 
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
@@ -63,10 +64,6 @@ class IncLoRA(Adapter):
     def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
         """(s B_k, A_k) of every task."""
         return self.pairs.changes()
-
-    def pair_scale(self) -> float:
-        """S = α / r."""
-        return self.pairs.scale
 
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""

@@ -64,10 +64,6 @@ class LoRA(Adapter):
         """One pair: all tasks share it."""
         return [self.factors()]
 
-    def pair_scale(self) -> float:
-        """S = α / r."""
-        return self.scale
-
     def begin_task(self, task: int) -> None:
         """The same pair goes on learning."""
 

@@ -106,6 +106,7 @@ class NLoRA(Adapter):
         if config.sampling < 1.0:  # a draw depends on how many there were before
             self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.pairs = Growing(site, config.rank, config.alpha, "nlora")
+        self.scale = self.pairs.scale
         numbers = config.rank * (m + n) if config.penalty == "factors" else m * n
         self.weight_of_sum = config.weight
         if config.reduction == "mean":
@@ -154,10 +155,6 @@ class NLoRA(Adapter):
             for factor in (self.pairs.pair.A, self.pairs.pair.B):
                 factor.copy_(softshrink(factor, lr * self.config.weight))
         return False
-
-    def pair_scale(self) -> float:
-        """S = α / r."""
-        return self.pairs.scale
 
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""

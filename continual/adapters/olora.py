@@ -78,6 +78,7 @@ class OLoRA(Adapter):
         super().__init__(site, config)
         self.config = config
         self.pairs = Growing(site, config.rank, config.alpha, "olora")
+        self.scale = self.pairs.scale
         self.weight = site.share if config.reduction == "mean" else 1.0
 
     def forward(
@@ -110,10 +111,6 @@ class OLoRA(Adapter):
         if config.lam_norm > 0.0:
             total = total + config.lam_norm * (self.pairs.pair.A.norm() + self.pairs.pair.B.norm())
         return self.weight * total
-
-    def pair_scale(self) -> float:
-        """S = α / r."""
-        return self.pairs.scale
 
     def begin_task(self, task: int) -> None:
         """The pair that has learned is frozen, and a new one starts from B = 0."""

@@ -86,10 +86,6 @@ class PerTask(Adapter):
         pairs = zip(B.split(self.rank, dim=1), A.split(self.rank), strict=True)
         return [(self.scale * B, A) for B, A in pairs]
 
-    def pair_scale(self) -> float:
-        """S = α / r."""
-        return self.scale
-
     def begin_task(self, task: int) -> None:
         """Put the finished pair aside and draw a new one."""
         if task > 0:

@@ -72,6 +72,7 @@ class PeriodicLoRA(Adapter):
         super().__init__(site, config)
         pair = Pair(site, config.rank, "periodic-lora")
         self.rounds = Rounds(site, pair, alpha=config.alpha, every=config.every)
+        self.scale = self.rounds.scale
         self.momentum = config.momentum
         self.register_buffer("withheld", torch.zeros(0, device=site.weight.device))
 

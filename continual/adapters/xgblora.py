@@ -65,6 +65,7 @@ class XGBLoRA(Adapter):
         super().__init__(site, config)
         pair = Pair(site, config.rank, "xgblora")
         self.rounds = Rounds(site, pair, alpha=config.alpha, every=config.every)
+        self.scale = self.rounds.scale
         self.lottery = site.shared.once("xgblora", Lottery)
         self.layer, self.share = self.lottery.join(site), config.share
 

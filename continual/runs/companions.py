@@ -20,7 +20,7 @@ def no_pair(optimiser: str, method: Method) -> str:
     """Return why this optimiser cannot train this method."""
     return (
         f"train.optimiser {optimiser!r} updates low-rank pairs B A, and {method.name!r} trains "
-        f"none ({method.learns}); leave it at 'adamw', or choose a method with pairs such as 'lora'."
+        f"none ({method.learns}); leave it at 'adamw', or choose a method with pairs, as 'lora' is."
     )
 
 
