@@ -72,16 +72,15 @@ class EVA(Adapter):
     def __init__(self, site: Site, config: EVAConfig) -> None:
         """Draw the first pair; it waits for inputs."""
         super().__init__(site, config)
-        m, n = site.weight.shape
         check_rank(config.rank, site, "eva")
         self.config, self.site = config, site
-        self.most = min(math.ceil(config.rho * config.rank), m, n)
+        self.most = min(math.ceil(config.rho * config.rank), *site.weight.shape)
         self.pairs = Growing(site, config.rank, config.alpha, "eva")
         self.scale = self.pairs.scale
         self.register_buffer("ranks", torch.zeros(0, dtype=torch.int64))  # of past pairs
         self.shares = site.shared.once("eva.shares", Shares)
         self.task = 0
-        self.seen: Directions | None = Directions(2 * self.most, n)
+        self.seen: Directions | None = None  # what was shown since the task began
 
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
@@ -105,11 +104,12 @@ class EVA(Adapter):
 
     def begin_task(self, task: int) -> None:
         """Freeze the pair and wait for inputs of the task; without ``per_task``, go on."""
-        if task == 0 or not self.config.per_task:
+        if task > 0 and not self.config.per_task:
             return
-        self.ranks = torch.cat([self.ranks, self.ranks.new_tensor([len(self.pairs.pair.A)])])
-        self.pairs.begin(task)
-        self._resize(self.config.rank, task)
+        if task > 0:
+            self.ranks = torch.cat([self.ranks, self.ranks.new_tensor([len(self.pairs.pair.A)])])
+            self.pairs.begin(task)
+            self._resize(self.config.rank, task)
         self.task, self.seen = task, Directions(2 * self.most, self.site.weight.shape[1])
 
     def _resize(self, rank: int, task: int) -> None:

@@ -73,6 +73,7 @@ def test_rows_without_a_direction_are_drawn_as_loras(shown):
     """And stay so; a rank of four is kept."""
     adapter, plain = EVA(site(9, 6), EVAConfig(rank=4)), LoRA(site(9, 6), LoRAConfig(rank=4))
     rows = torch.eye(6)[[1, 4, 1]]
+    adapter.begin_task(0)
     if shown != "nothing":
         adapter.look(rows if shown == "two directions" else torch.zeros(3, 6))
     adapter.settle()
@@ -123,6 +124,7 @@ def test_one_look_and_one_pair_without_per_task():
 def test_a_look_while_learning_changes_nothing():
     """A is found between the beginning of a task and its first step only."""
     adapter = EVA(site(9, 6), EVAConfig(rank=2))
+    adapter.begin_task(0)
     adapter.look(torch.eye(6)[:2])
     adapter.settle()
     train_adapter(adapter, 6)
@@ -131,6 +133,22 @@ def test_a_look_while_learning_changes_nothing():
     adapter.settle()
 
     assert torch.equal(adapter.delta_weight(), before)
+
+
+@pytest.mark.parametrize("saved_in_task", [False, True])
+def test_a_restored_adapter_looks_at_the_tasks_that_begin_after(saved_in_task):
+    """Also at task 0, if the state was saved before it; never at the one it was saved in."""
+    source, adapter = (EVA(site(9, 6), EVAConfig(rank=2)) for _ in range(2))
+    if saved_in_task:
+        adapter.begin_task(0)
+    adapter.restore(source.state_dict(), site(9, 6).weight)
+    if not saved_in_task:
+        adapter.begin_task(0)
+    adapter.look(torch.eye(6)[[3, 3, 5]])
+    adapter.settle()
+
+    found = torch.equal(adapter.pairs.pair.A.detach().abs().round(), torch.eye(6)[[3, 5]])
+    assert found == (not saved_in_task)
 
 
 def test_ranks_go_where_directions_hold_most():
