@@ -111,4 +111,5 @@ METHOD = Method(
     control=False,
     lora_export=False,
     trained_numbers="r (m + n) + m",
+    products=5,
 )
