@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from continual.adapters import Adaptation, attach
+from continual.adapters import Adaptation
 from continual.backbone import Backbone, load_backbone
-from continual.errors import InputError
 from continual.records import RunRecord, flatten
+from continual.runs.attaching import attach_method
 from continual.runs.config import RunConfig
 from continual.runs.environment import describe_environment
 from continual.runs.progress import Reporter, SilentReporter
@@ -30,8 +30,6 @@ from continual.training.ewc import ElasticWeights
 from continual.training.loop import learn
 from continual.training.rehearsal import Memory
 from continual.training.step import Learner
-
-TEXT_FAMILIES = ("causal-lm", "encoder-decoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,21 +104,7 @@ def _load(scenario: Scenario, config: RunConfig, options: Any, tell: Reporter) -
         max_length=chosen.max_length,
         heads=chosen.heads,
     )
-    if config.method == "head-only" and backbone.family in TEXT_FAMILIES:
-        raise InputError(
-            f"method 'head-only' trains heads, and {config.backbone!r} ({backbone.family}) has "
-            "none: it answers with its own vocabulary. Use 'frozen' as the control there, or give "
-            "a causal language model heads with backbone.heads=true."
-        )
-    adaptation = attach(
-        backbone.model,
-        config.method,
-        options,
-        targets=config.targets,
-        model_type=backbone.model_type,
-        seed=config.seed,
-        heads=backbone.heads,
-    )
+    adaptation = attach_method(backbone, config, options)
     facts = {
         "data": data,
         "data_versions": versions,
