@@ -1,6 +1,9 @@
 """PEFT's tuners on the small networks of the adapters' tests."""
 
+import json
+
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from continual.interop.tuners.adaptation import TunerAdaptation
@@ -26,10 +29,22 @@ SMALL: dict[str, dict[str, object]] = {  # settings that fit width 16
     "vblora": {"vector_length": 4, "num_vectors": 8},
     "waveft": {"n_frequency": 10},
 }
+_TRIED = (  # a new version of PEFT may have more: try them and add them to the docs
+    "adalora adamss adaption_prompt beft boft bone c3a cartridge deft delora dora fourierft frod "
+    "glora gralora hira hra ia3 lily ln_tuning loha lokr lora mica miss oft olora osf p_tuning "
+    "peanut pissa prefix_tuning prompt_tuning psoft pvera randlora road rslora shira supertuning "
+    "tinylora trainable_tokens unilora vblora vera waveft"
+)
+TRIED = frozenset(_TRIED.split())
 TUNERS = [name for name, known in known_tuners().items() if not known.why_not]
 PROMPTED = [name.lower() for name in PROMPTS]
 UNMERGEABLE = [*PROMPTED, "adaption_prompt", "beft", "lily"]  # beft: the layers have no bias
 MERGEABLE = [name for name in TUNERS if name not in UNMERGEABLE]
+MODES = [
+    *[(name, "through") for name in TUNERS],
+    *[(name, "per_task") for name in TUNERS],
+    *[(name, "merge") for name in MERGEABLE],
+]
 TARGETS = {"llama": ["q_proj", "k_proj", "v_proj"], "gpt2": ["c_attn"]}
 
 
@@ -92,3 +107,15 @@ def kept_elsewhere(module: nn.Module) -> dict[str, Tensor]:
             elif isinstance(value, list | tuple):
                 waiting += [(f"{name}.{k}", inner) for k, inner in enumerate(value)]
     return found
+
+
+def check(folder: str) -> None:
+    """What the other process does: print whether each tuner gives the same bits."""
+    torch.manual_seed(987)
+    outputs = load_file(f"{folder}/outputs.safetensors")
+    same = {}
+    for key, expected in outputs.items():
+        adaptation = tuned(*key.split("-"))
+        adaptation.load_state(load_file(f"{folder}/{key}.safetensors"))
+        same[key] = torch.equal(said(adaptation), expected)
+    print(json.dumps(same))

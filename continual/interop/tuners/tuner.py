@@ -22,6 +22,7 @@ from continual.errors import InputError
 from continual.interop.tuners.names import CACHED, PROMPTS
 from continual.interop.tuners.prompts import Prompt
 
+TOLD = " Here that is --set method.targets=[NAME, ...]."
 CONSTANT = (".boft_P",)  # large, and made of the weight's shape alone
 Children = list[tuple[nn.Module, dict[str, nn.Module | None]]]
 
@@ -57,6 +58,7 @@ class Tuner:
             _restore(before)
             raise InputError(
                 f"PEFT cannot put {config.peft_type.value} on this backbone: {error}"
+                f"{TOLD if 'target_modules' in str(error) else ''}"
             ) from error
         finally:
             vars(network).pop("peft_config", None)
