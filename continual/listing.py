@@ -20,6 +20,13 @@ SHOWN = {
     "methods": ("name", "paper", "learns", "trained", "needs_task", "export"),
     "metrics": ("name", "formula", "unit"),
     "backbones": ("name", "family", "parameters"),
+    "peft": ("name", "type", "mode", "learning_rate", "runs"),
+}
+NOTES = {  # what is printed below a table
+    "methods": "Every tuner of PEFT is a method too, as --method peft:lora; see `continual list "
+    "peft`.",
+    "peft": "--set method.FIELD=VALUE takes the fields of PEFT's configuration; --json lists them, "
+    "and why what does not run does not.",
 }
 
 
@@ -40,6 +47,7 @@ def listing(kind: str, backbone: str | None = None) -> list[dict[str, Any]]:
         "methods": lambda: _methods(backbone),
         "metrics": _metrics,
         "backbones": _backbones,
+        "peft": _tuners,
     }
     return rows[kind]()
 
@@ -115,8 +123,14 @@ def count_of(
     """
     from continual.adapters import configure, count_trained
     from continual.backbone import skeleton
+    from continual.interop.tuners.names import is_tuner
     from continual.runs.settings import parse_assignments
 
+    if is_tuner(method):
+        raise InputError(
+            f"{method} has no closed formula here, so it cannot be counted without weights; a run "
+            "of it records how many numbers learn (events.jsonl, and the costs of a report)."
+        )
     named = [text if text.startswith("method.") else f"method.{text}" for text in settings]
     config = configure(method, parse_assignments(named).get("method", {}))
     network, model_type = skeleton(model)
@@ -203,3 +217,21 @@ def _backbones() -> list[dict[str, Any]]:
     from continual.backbone import backbones
 
     return backbones()
+
+
+def _tuners() -> list[dict[str, Any]]:
+    from continual.interop.tuners.names import PREFIX, known_tuners
+    from continual.interop.tuners.settings import defaults
+
+    return [
+        {
+            "name": f"{PREFIX}{known.name}",
+            "type": known.tuner,
+            "mode": known.mode,
+            "learning_rate": known.learning_rate,
+            "runs": not known.why_not,
+            "why_not": known.why_not,
+            "fields": {} if known.why_not else defaults(known),
+        }
+        for known in known_tuners().values()
+    ]

@@ -79,6 +79,10 @@ BAD = {
     ),
     "missing file": (("run", "no.yaml", "--method", "lora", "--out", "out"), "no.yaml"),
     "unknown method": ((*RUN, "--method", "curlra"), "did you mean 'curlora'"),
+    "unknown tuner": ((*RUN, "--method", "peft:lor"), "did you mean 'lora'"),
+    "a tuner that cannot run": ((*RUN, "--method", "peft:xlora"), "trained before"),
+    "a tuner that does not fit": ((*RUN, "--method", "peft:c3a"), "block size should be a factor"),
+    "counting a tuner": (("count", "peft:lora", "--config", "tiny-lm"), "no closed formula"),
     "unknown setting": (
         (*RUN, "--method", "lora", "--set", "train.epoch=3"),
         "did you mean 'epochs'",
@@ -201,7 +205,7 @@ def test_scores_as_json_have_the_promised_shape(continual, finished, tmp_path):
     assert value["probes"] == {}
 
 
-@pytest.mark.parametrize("kind", ["scenarios", "methods", "metrics", "backbones"])
+@pytest.mark.parametrize("kind", ["scenarios", "methods", "metrics", "backbones", "peft"])
 def test_lists_are_lists_of_named_objects(continual, kind, tmp_path):
     """--json prints a list of objects with a name; without it, a table with the same names."""
     rows = json.loads(continual("list", kind, "--json", cwd=tmp_path).stdout)
@@ -211,6 +215,21 @@ def test_lists_are_lists_of_named_objects(continual, kind, tmp_path):
     assert all(row["name"] for row in rows)
     assert table.returncode == 0
     assert rows[0]["name"] in table.stdout
+
+
+def test_the_tuners_of_peft_are_listed_with_their_fields(continual, tmp_path):
+    """What may be set, what cannot run and why; and `list methods` says that they exist."""
+    rows = json.loads(continual("list", "peft", "--json", cwd=tmp_path).stdout)
+    tuners = {row["name"]: row for row in rows}
+
+    assert tuners["peft:lora"]["fields"]["r"] == 8
+    assert tuners["peft:dora"]["fields"]["use_dora"] is True
+    assert tuners["peft:osf"]["mode"] == "merge"
+    assert not tuners["peft:xlora"]["runs"]
+    assert "trained before" in tuners["peft:xlora"]["why_not"]
+    assert "continual list peft" in " ".join(
+        continual("list", "methods", cwd=tmp_path).stdout.split()
+    )
 
 
 def test_the_schema_is_a_json_schema(continual, tmp_path):

@@ -12,7 +12,9 @@ from continual.cli.options import BackboneName, Order, Out, Quiet, Seed, Sets, a
 )
 def run(
     scenario: Annotated[str, typer.Argument(help="A name of the catalogue, or a YAML file.")],
-    method: Annotated[str, typer.Option(help="See `continual list methods`.")],
+    method: Annotated[
+        str, typer.Option(help="See `continual list methods`; peft:lora, ... are PEFT's own.")
+    ],
     out: Out,
     backbone: BackboneName = None,
     seed: Seed = 0,
@@ -42,7 +44,7 @@ def run(
 
 @app.command(
     epilog="Example: continual study pydocs --methods frozen,lora,curlora,lora:train.lr=0.03 "
-    "--seeds 0,1,2 --out runs/study"
+    "--seeds 0,1,2 --out runs/study. PEFT's own tuners beside it: --methods lora,peft:dora,peft:osf"
 )
 def study(
     scenario: Annotated[str, typer.Argument(help="A name of the catalogue, or a YAML file.")],

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     methods = "methods"
     metrics = "metrics"
     backbones = "backbones"
+    peft = "peft"
 
 
 class Decomposition(StrEnum):
@@ -34,8 +35,8 @@ def list_things(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the scenarios, methods, metrics or backbones that have a name."""
-    from continual.listing import SHOWN, listing
+    """List the scenarios, methods, metrics or backbones that have a name, or PEFT's tuners."""
+    from continual.listing import NOTES, SHOWN, listing
 
     rows = listing(kind.value, backbone)
     if as_json:
@@ -44,6 +45,8 @@ def list_things(
         from continual.reports.terminal import print_rows
 
         print_rows([{key: row[key] for key in SHOWN[kind.value]} for row in rows])
+        if kind.value in NOTES:
+            typer.echo(NOTES[kind.value])
 
 
 @app.command(epilog="Example: continual validate my-sequence.yaml")

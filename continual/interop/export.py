@@ -1,38 +1,38 @@
 """From a run directory to what others load: a PEFT LoRA adapter, or whole merged weights."""
 
+import json
 import shutil
 from pathlib import Path
 
 from continual._torchvision import ensure_torchvision
 from continual.adapters import METHODS, Adaptation
-from continual.backbone import EMBEDDED, Backbone, load_backbone
+from continual.backbone import Backbone, load_backbone
 from continual.errors import InputError
-from continual.interop.peft import export_lora, export_merged
+from continual.interop.peft import TASK_TYPES, base_name, export_lora, export_merged
+from continual.interop.tuners.adaptation import TunerAdaptation
+from continual.interop.tuners.attach import save_tuner
+from continual.interop.tuners.names import PROMPTS, is_tuner
 from continual.records import RunRecord
 
 ADAPTER_CONFIG = "adapter_config.json"
-TASK_TYPES = {  # PEFT's words; None where it has none that fits
-    "causal-lm": "CAUSAL_LM",
-    "encoder-decoder": "SEQ_2_SEQ_LM",
-    "causal-lm with heads": "CAUSAL_LM",
-    "encoder": "FEATURE_EXTRACTION",
-    "vision": None,
-}
 
 
 def save_adapter(adaptation: Adaptation, backbone: Backbone, folder: Path) -> None:
     """Write what was learned so far: PEFT LoRA factors where they are exact, else merged weights.
 
-    A method that trains nothing, or heads only, leaves no adapter.
+    One of PEFT's tuners writes PEFT's own directory, or merged weights where it has changed the
+    backbone. A method that trains nothing, or heads only, leaves no adapter.
 
     Args:
         adaptation: the attached method.
         backbone: what it is attached to.
         folder: the directory to write; replaced whole if it is there.
     """
-    if adaptation.method.lora_export:
-        base = str(EMBEDDED.get(backbone.name, backbone.name))
-        export_lora(adaptation, folder, base_model=base, task_type=TASK_TYPES[backbone.family])
+    if isinstance(adaptation, TunerAdaptation):
+        save_tuner(adaptation, backbone, folder)
+    elif adaptation.method.lora_export:
+        task_type = TASK_TYPES[backbone.family]
+        export_lora(adaptation, folder, base_model=base_name(backbone), task_type=task_type)
     elif adaptation.method.trains in ("adapters", "everything"):
         export_merged(adaptation, backbone.save_pretrained, folder)
 
@@ -56,21 +56,32 @@ def export_run(directory: Path, out: Path, *, form: str, after: int | None = Non
     saved = _saved(record, after)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty directory; give OUT a new path.")
-    is_lora = (saved / ADAPTER_CONFIG).is_file()
-    if form == "lora" and not is_lora:
+    tuner = _tuner_of(saved)
+    if form == "lora" and tuner != "LORA":
         raise InputError(
             f"what method {record.method!r} learned has no exact low-rank form, so there is no "
             "LoRA of it; use --to merged."
         )
-    if form == "merged" and is_lora:
+    if form == "merged" and tuner in PROMPTS:
+        raise InputError(
+            f"what method {record.method!r} learned is no change of weights, so there is nothing "
+            f"to merge; PEFT's own adapter directory is {saved}."
+        )
+    if form == "merged" and tuner is not None:
         _merge(record, saved, out)
     else:
         _copy(saved, out)
     return out
 
 
+def _tuner_of(saved: Path) -> str | None:
+    """Return PEFT's type of an adapter directory; None: it holds merged weights."""
+    path = saved / ADAPTER_CONFIG
+    return json.loads(path.read_text("utf-8"))["peft_type"] if path.is_file() else None
+
+
 def _saved(record: RunRecord, after: int | None) -> Path:
-    trains = METHODS[record.method].trains
+    trains = "adapters" if is_tuner(record.method) else METHODS[record.method].trains
     if trains in ("nothing", "heads"):
         raise InputError(
             f"method {record.method!r} trains {trains}: it has no adapter, and the backbone "
@@ -107,7 +118,14 @@ def _merge(record: RunRecord, saved: Path, out: Path) -> None:
     backbone = load_backbone(
         record.backbone, dtype="float32", trust_remote_code=options["trust_remote_code"]
     )
-    merged = PeftModel.from_pretrained(backbone.model, str(saved)).merge_and_unload()
+    adapted = PeftModel.from_pretrained(backbone.model, str(saved))
+    try:
+        merged = adapted.merge_and_unload()
+    except (NotImplementedError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"PEFT cannot merge what method {record.method!r} learned: {error} Its own adapter "
+            f"directory is {saved}."
+        ) from error
     draft = out.with_name(f".{out.name}.writing")
     shutil.rmtree(draft, ignore_errors=True)
     backbone.save_pretrained(draft, dict(merged.state_dict()))

@@ -6,7 +6,7 @@ for every method whose ΔW has an exact low-rank form. No decomposition is invol
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,18 @@ from torch import Tensor, nn
 
 from continual.adapters import Adaptation
 from continual.adapters.layer import is_conv1d
+from continual.backbone import EMBEDDED, Backbone
 from continual.errors import InputError
 from continual.interop.folders import CARD, MARK, whole_folder
 
 HEADS = "heads.safetensors"
+TASK_TYPES = {  # PEFT's words for families; None where it has none that fits
+    "causal-lm": "CAUSAL_LM",
+    "encoder-decoder": "SEQ_2_SEQ_LM",
+    "causal-lm with heads": "CAUSAL_LM",
+    "encoder": "FEATURE_EXTRACTION",
+    "vision": None,
+}
 
 
 def export_lora(
@@ -56,8 +64,8 @@ def export_lora(
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         text = json.dumps(config, indent=2, sort_keys=True)
         (folder / "adapter_config.json").write_text(text + "\n", "utf-8")
-        _save_heads(adaptation, folder)
-        _write_card(adaptation, folder, library="peft", base_model=str(base_model))
+        save_heads(adaptation, folder)
+        write_card(adaptation, folder, library="peft", base_model=str(base_model))
 
 
 def merged_state(adaptation: Adaptation) -> dict[str, Tensor]:
@@ -104,8 +112,8 @@ def export_merged(
     with whole_folder(out) as folder:
         with adaptation.unwrapped():
             save(folder, adaptation.model.state_dict() | merged)
-        _save_heads(adaptation, folder)
-        _write_card(adaptation, folder, library="transformers", base_model=None)
+        save_heads(adaptation, folder)
+        write_card(adaptation, folder, library="transformers", base_model=None)
 
 
 def _factors(adaptation: Adaptation, name: str) -> tuple[Tensor, Tensor]:
@@ -138,12 +146,26 @@ def _config(adaptation: Adaptation, ranks: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _target_modules(adaptation: Adaptation) -> list[str]:
-    """Last names, as servers expect, where they mean exactly the adapted layers; else all names."""
-    short = {name.rpartition(".")[2] for name in adaptation.layers}
     with adaptation.unwrapped():
-        every = {name for name, _ in adaptation.model.named_modules() if name}
+        return short_names(adaptation.layers, [n for n, _ in adaptation.model.named_modules() if n])
+
+
+def short_names(layers: Iterable[str], every: Iterable[str]) -> list[str]:
+    """Return last names, as servers expect, where they mean exactly the layers; else all names.
+
+    Args:
+        layers: full names of the adapted layers.
+        every: full names of all modules of the network.
+    """
+    chosen = set(layers)
+    short = {name.rpartition(".")[2] for name in chosen}
     meant = {name for name in every if name.rpartition(".")[2] in short}
-    return sorted(short if meant == set(adaptation.layers) else adaptation.layers)
+    return sorted(short if meant == chosen else chosen)
+
+
+def base_name(backbone: Backbone) -> str:
+    """Return how others load a backbone: its path if it is embedded, else its own name."""
+    return str(EMBEDDED.get(backbone.name, backbone.name))
 
 
 @torch.no_grad()
@@ -162,16 +184,18 @@ def _biases(name: str, base: nn.Module, delta: Tensor | None) -> dict[str, Tenso
     return {f"{name}.bias": (bias.to(wide) + delta.detach().to(wide)).to(bias.dtype)}
 
 
-def _save_heads(adaptation: Adaptation, folder: Path) -> None:
+def save_heads(adaptation: Adaptation, folder: Path) -> None:
+    """Write the task heads, if there are any, into an export's folder."""
     heads = adaptation.heads.state_dict() if adaptation.heads is not None else {}
     if heads:
         tensors = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in heads.items()}
         save_file(tensors, folder / HEADS, metadata={"format": "pt"})
 
 
-def _write_card(
+def write_card(
     adaptation: Adaptation, folder: Path, *, library: str, base_model: str | None
 ) -> None:
+    """Write the card of an export, which also marks the folder as one of ours."""
     method = adaptation.method
     base = f"base_model: {json.dumps(base_model)}\n" if base_model is not None else ""
     paper = f" ({method.paper})" if method.paper else ""

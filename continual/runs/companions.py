@@ -6,6 +6,7 @@ from typing import Any
 from continual.adapters import Adaptation
 from continual.adapters.method import Method
 from continual.errors import InputError
+from continual.interop.tuners.settings import TunerConfig
 from continual.training.config import TrainConfig
 from continual.training.pairs import pairs_of
 
@@ -43,17 +44,24 @@ def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -
             f"train.joint learns all tasks at once, so there is no earlier task for "
             f"{', '.join(given)}; leave one of them out."
         )
-    if config is None or method.adapter is None:
+    if config is None or (method.adapter is None and not isinstance(config, TunerConfig)):
         return problems
-    if method.adapter.needs_task(config) and (joint or given):
+    if _needs_task(method, config) and (joint or given):
         problems.append(
             f"{method.name!r} with these settings gives every task numbers of its own, which "
             f"{', '.join([*given, *['train.joint'] * joint])} would train for other tasks; choose "
             "a method whose tasks share their numbers."
         )
+    elif beside["ewc.lam"] and isinstance(config, TunerConfig):
+        if config.mode != "through" or ewc.get("fisher", "adapter") != "adapter":
+            problems.append(
+                "ewc holds the numbers that learn of PEFT's tuners, so it needs "
+                "method.mode=through and ewc.fisher=adapter."
+            )
     elif (
         beside["ewc.lam"]
         and ewc.get("fisher", "adapter") == "adapter"
+        and method.adapter is not None
         and not method.adapter.continues(config)
     ):
         problems.append(
@@ -66,3 +74,10 @@ def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -
             "the task begins; give method.boundary=continue."
         )
     return problems
+
+
+def _needs_task(method: Method, config: Any) -> bool:
+    """Say whether every task has a function of its own, so that the task must be told."""
+    if isinstance(config, TunerConfig):
+        return config.mode == "per_task"
+    return method.adapter is not None and method.adapter.needs_task(config)

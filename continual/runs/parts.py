@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from continual.adapters import Adaptation, attach
+from continual.adapters import Adaptation
 from continual.backbone import Backbone, load_backbone
-from continual.errors import InputError
+from continual.runs.attaching import attach_method
 from continual.runs.companions import check_pairs
 from continual.runs.config import RunConfig
 from continual.runs.progress import Reporter
 from continual.scenario import Scenario
-
-TEXT_FAMILIES = ("causal-lm", "encoder-decoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +42,7 @@ def load_parts(scenario: Scenario, config: RunConfig, options: Any, tell: Report
         max_length=chosen.max_length,
         heads=chosen.heads,
     )
-    if config.method == "head-only" and backbone.family in TEXT_FAMILIES:
-        raise InputError(
-            f"method 'head-only' trains heads, and {config.backbone!r} ({backbone.family}) has "
-            "none: it answers with its own vocabulary. Use 'frozen' as the control there, or give "
-            "a causal language model heads with backbone.heads=true."
-        )
-    adaptation = attach(
-        backbone.model,
-        config.method,
-        options,
-        targets=config.targets,
-        model_type=backbone.model_type,
-        seed=config.seed,
-        heads=backbone.heads,
-    )
+    adaptation = attach_method(backbone, config, options)
     check_pairs(adaptation, config.train)
     facts = {
         "data": data,

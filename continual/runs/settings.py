@@ -74,10 +74,10 @@ def resolve(
     Raises:
         InputError: lists every setting that is not allowed, with what is.
     """
-    from continual.adapters import method_named
+    from continual.runs.attaching import any_method
     from continual.runs.companions import companion_problems
 
-    chosen = method_named(method)
+    chosen = any_method(method)
     problems = defaults_problems(scenario.defaults) + defaults_problems(settings, "--set")
     name = backbone or scenario.defaults.get("backbone")
     if name is None:
@@ -158,10 +158,10 @@ def _sentence(where: str, error: Mapping[str, Any], allowed: list[str]) -> str:
 
 
 def _method_config(method: str, options: dict[str, Any]) -> tuple[Any, list[str]]:
-    from continual.adapters import configure
+    from continual.runs.attaching import any_config
 
     try:
-        return configure(method, options), []
+        return any_config(method, options), []
     except InputError as error:
         return None, str(error).split("\n")
 

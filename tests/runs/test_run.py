@@ -37,11 +37,11 @@ class CrashAt(SilentReporter):
 
 def content(folder) -> dict[str, str]:
     """Return the checksum of everything that must not depend on an interruption."""
-    keep = ("scores.parquet", "examples.parquet", "run.yaml", "adapter_model.safetensors")
+    keep = ("scores.parquet", "examples.parquet", "run.yaml")
     return {
         str(path.relative_to(folder)): sha256_of(path)
         for path in sorted(folder.rglob("*"))
-        if path.name in keep or path.name == "heads.safetensors"
+        if path.name in keep or (path.suffix == ".safetensors" and "adapters" in path.parts)
     }
 
 
