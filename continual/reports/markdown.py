@@ -69,7 +69,23 @@ def _section(section: Section, figures: str) -> list[str]:
         blocks.append("### Which experience hurt which task")
     for found in section.harm:
         blocks += [f"{escape(found.caption)}.", table(found)]
-    blocks.append("### Examples that were lost")
+    blocks += _lost(section)
+    if section.diagnostics:
+        blocks.append("### What happened to the weights")
+    for found in section.diagnostics:
+        blocks += [f"{escape(found.caption)}.", table(found)]
+    blocks.append("### What was not measured")
+    blocks.append("\n".join(f"- {escape(sentence)}" for sentence in section.unmeasured))
+    blocks.append("### How it was run")
+    for found in section.facts:
+        if found.rows:
+            blocks += [f"#### {escape(found.caption)}", table(found)]
+    return blocks
+
+
+def _lost(section: Section) -> list[str]:
+    """Return the lost examples and the passages that became hardest."""
+    blocks = ["### Examples that were lost"]
     if not section.lost:
         blocks.append("No run recorded its examples after learning a task and at the end.")
     for title, tables in section.lost:
@@ -86,16 +102,6 @@ def _section(section: Section, figures: str) -> list[str]:
             said = f"{one.before:.2f} → {one.after:.2f} nats per token"
             blocks.append(f"{escape(one.probe)}, document {one.document + 1}, {said}:")
             blocks.append(f"> {escape(text)}")
-    if section.diagnostics:
-        blocks.append("### What happened to the weights")
-    for found in section.diagnostics:
-        blocks += [f"{escape(found.caption)}.", table(found)]
-    blocks.append("### What was not measured")
-    blocks.append("\n".join(f"- {escape(sentence)}" for sentence in section.unmeasured))
-    blocks.append("### How it was run")
-    for found in section.facts:
-        if found.rows:
-            blocks += [f"#### {escape(found.caption)}", table(found)]
     return blocks
 
 

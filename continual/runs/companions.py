@@ -52,28 +52,31 @@ def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -
             f"{', '.join([*given, *['train.joint'] * joint])} would train for other tasks; choose "
             "a method whose tasks share their numbers."
         )
-    elif beside["ewc.lam"] and isinstance(config, TunerConfig):
-        if config.mode != "through" or ewc.get("fisher", "adapter") != "adapter":
-            problems.append(
-                "ewc holds the numbers that learn of PEFT's tuners, so it needs "
-                "method.mode=through and ewc.fisher=adapter."
-            )
-    elif (
-        beside["ewc.lam"]
-        and ewc.get("fisher", "adapter") == "adapter"
-        and method.adapter is not None
-        and not method.adapter.continues(config)
-    ):
-        problems.append(
-            f"ewc.fisher 'adapter' holds the numbers that learn, and {method.name!r} begins "
-            "every task with new ones; give ewc.fisher=weights, which holds W + ΔW."
-        )
+    elif beside["ewc.lam"]:
+        problems += _ewc_problems(method, config, ewc.get("fisher", "adapter"))
     if beside["lwf.lam"] and getattr(config, "boundary", "continue") == "restart":
         problems.append(
             "lwf distils the model from before the task, which boundary='restart' has changed when "
             "the task begins; give method.boundary=continue."
         )
     return problems
+
+
+def _ewc_problems(method: Method, config: Any, fisher: str) -> list[str]:
+    """Return why EWC cannot hold what this method learns."""
+    if isinstance(config, TunerConfig):
+        if config.mode == "through" and fisher == "adapter":
+            return []
+        return [
+            "ewc holds the numbers that learn of PEFT's tuners, so it needs method.mode=through "
+            "and ewc.fisher=adapter."
+        ]
+    if fisher != "adapter" or method.adapter is None or method.adapter.continues(config):
+        return []
+    return [
+        f"ewc.fisher 'adapter' holds the numbers that learn, and {method.name!r} begins every task "
+        "with new ones; give ewc.fisher=weights, which holds W + ΔW."
+    ]
 
 
 def _needs_task(method: Method, config: Any) -> bool:

@@ -87,8 +87,7 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
     )
     if continuing is None and learner.adaptation.looks_at:
         _look(learner, course)
-    judged = config.early_stop is not None or learner.adaptation.search is not None
-    validation = Validation.of(learner.backbone, course) if judged else None
+    validation = _validation(learner, course)
     trainable = learner.adaptation.trainable()
     teacher = Teacher.begin(learner.lwf, learner.scenario, learner.adaptation, i)
     pairs = pairs_of(learner.adaptation)
@@ -120,6 +119,12 @@ def _train(learner: Learner, experience: Experience, continuing: Checkpoint | No
         search(learner, i, done, validation)
     _remember(learner, course)
     return done
+
+
+def _validation(learner: Learner, course: Course) -> Validation | None:
+    """Return what judges the experience, where something is judged by it."""
+    judged = learner.config.early_stop is not None or learner.adaptation.search is not None
+    return Validation.of(learner.backbone, course) if judged else None
 
 
 def _look(learner: Learner, course: Course) -> None:

@@ -1,7 +1,9 @@
 """Small networks and a little training, shared by the tests of this room."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -53,8 +55,19 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "loretta four digits": ("loretta", {"digits": 4}),
     "qdota two cores, balanced": ("qdota", {"cores": 2, "split": "balanced"}),
 }
+# The laws of these run in the fast suite; those of the wider family in the slow one.
+CENTRAL = (
+    *("curlora", "nlora", "slora", "olora", "inclora", "lora", "per-task", "joint", "replay"),
+    *("ewc", "lwf", "full", "frozen", "head-only", "glora", "pica", "dota", "droplora"),
+)
 ADAPTERS = {**{name: (name, {}) for name in ADAPTER_METHODS}, **VARIANTS}
 TOKENS = torch.arange(24).reshape(2, 12) % 31
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """Names of methods or variants as parameters; those of the wider family are slow."""
+    slow = pytest.mark.slow
+    return [n if method_of(n) in CENTRAL else pytest.param(n, marks=slow) for n in names]
 
 
 def site(m: int = 7, n: int = 5, *, seed: int = 3, dtype: torch.dtype = torch.float32) -> Site:

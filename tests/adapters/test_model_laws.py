@@ -9,9 +9,9 @@ from torch.testing import assert_close
 
 from continual.adapters import METHODS, attach
 from continual.errors import InputError
-from tests.adapters.models import MODELS, adapt, config_of, logits, train_model
+from tests.adapters.models import MODELS, adapt, config_of, each, logits, train_model
 
-every_method = pytest.mark.parametrize("method", sorted(METHODS))
+every_method = pytest.mark.parametrize("method", each(sorted(METHODS)))
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
 
 

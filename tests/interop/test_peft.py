@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from continual.adapters import METHODS, LoRAConfig, attach
 from continual.errors import InputError
 from continual.interop.peft import export_lora, export_merged, merged_state
-from tests.adapters.models import ADAPTER_METHODS, MODELS, TOKENS, adapt, config_of, logits
+from tests.adapters.models import ADAPTER_METHODS, MODELS, TOKENS, adapt, config_of, each, logits
 
 PLAIN_PEFT = """
 import json, sys
@@ -70,7 +70,7 @@ def test_plain_peft_gives_the_same_outputs(tmp_path, pytestconfig):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("method", [*ADAPTER_METHODS, "full", "frozen"])
+@pytest.mark.parametrize("method", each([*ADAPTER_METHODS, "full", "frozen"]))
 def test_merged_weights_give_the_same_outputs_in_plain_transformers(name, method, tmp_path):
     """Under the original names; the live network and its state do not change."""
     adaptation = adapt(name, method, tasks=2)

@@ -68,6 +68,7 @@ def test_min_norm_takes_the_weakest():
     assert (select(WEIGHT, 6, axis=1, policy="min_norm") == weakest).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "power"), [("inverse_norm", -1), ("norm", 1), ("uniform", 0)])
 def test_draws_follow_the_exact_law(policy, power):
     """Pairs are drawn with the probabilities of successive draws without replacement."""

@@ -146,6 +146,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cur", "svd"])
 def test_a_checkpoint_is_never_in_memory_as_a_whole(tmp_path, kind):
     """Forty layers of 4 MiB grow the process by less than a quarter of the file."""

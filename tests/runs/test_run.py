@@ -14,6 +14,7 @@ from continual.runs.directory import differences
 from continual.runs.progress import SilentReporter
 from continual.scenario import Limit, load_scenario
 from continual.training.step import NonFiniteLossError
+from tests.adapters.models import each
 from tests.sequences import QUICK, rows, small_scenario
 
 LM_METHODS = [name for name, method in METHODS.items() if method.trains != "heads"]
@@ -45,7 +46,7 @@ def content(folder) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("method", LM_METHODS)
+@pytest.mark.parametrize("method", each(LM_METHODS))
 def test_every_method_runs_end_to_end(tmp_path, method):
     """A run is complete, R is full and in [0, 1], and only frozen leaves the model as it was."""
     record = run(small_scenario(2), method, out=tmp_path / "r", settings=QUICK)
@@ -83,8 +84,8 @@ def test_training_learns_and_the_loss_falls(tmp_path):
         ("nlora", {"micro_batch_size": 3}, {}),
         ("slora", {}, {"lwf": {"lam": 1.0}}),
         ("inclora", {"early_stop": 1, "epochs": 2}, {}),
-        ("full", {"schedule": "linear"}, {}),
-        ("joint", {}, {}),
+        pytest.param("full", {"schedule": "linear"}, {}, marks=pytest.mark.slow),
+        pytest.param("joint", {}, {}, marks=pytest.mark.slow),
         ("per-task", {}, {}),
         pytest.param("cola", {"epochs": 2}, {"method": {"every": 4}}, marks=pytest.mark.slow),
         ("slora", {}, {"rehearsal": {"size": 10, "policy": "class-balanced"}}),
