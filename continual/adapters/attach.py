@@ -6,6 +6,7 @@ from torch import nn
 
 from continual.adapters.adaptation import Adaptation, Place
 from continual.adapters.base import Shared, Site, seed_of
+from continual.adapters.depth import depths
 from continual.adapters.layer import AdaptedLinear, bias_of, weight_of
 from continual.adapters.registry import method_named
 from continual.adapters.settings import check_config
@@ -66,7 +67,7 @@ def attach(
 def _sites(bases: Mapping[str, nn.Module], seed: int) -> list[Site]:
     weights = {name: weight_of(name, base) for name, base in bases.items()}
     total = sum(weight.numel() for weight in weights.values())
-    shared = Shared(seed)
+    shared, deep = Shared(seed), depths(weights)
     return [
         Site(
             name=name,
@@ -75,6 +76,7 @@ def _sites(bases: Mapping[str, nn.Module], seed: int) -> list[Site]:
             seed=seed_of(seed, name),
             shared=shared,
             bias=bias_of(bases[name]),
+            depth=deep[name],
         )
         for name, weight in weights.items()
     ]

@@ -55,6 +55,7 @@ class Site:
         seed: from (the attach seed, name): every random choice at this weight starts from it.
         shared: what this weight's adapter has in common with those of the model's other weights.
         bias: b (m,) of the frozen layer; detached, read only; None where it has none.
+        depth: 0 in the first block of the network, 1 in the last; see ``adapters.depth``.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Site:
     seed: int
     shared: Shared = field(default_factory=Shared)
     bias: Tensor | None = None
+    depth: float = 0.5
 
 
 class Adapter(nn.Module, ABC):

@@ -27,6 +27,7 @@ from continual.adapters.olora import OLoRA, OLoRAConfig
 from continual.adapters.per_task import PerTask, PerTaskConfig
 from continual.adapters.periodic_lora import METHOD as PERIODIC_LORA
 from continual.adapters.pica import METHOD as PICA
+from continual.adapters.prilora import METHOD as PRILORA
 from continual.adapters.qdota import METHOD as QDOTA
 from continual.adapters.qr_lora import METHOD as QR_LORA
 from continual.adapters.rac_lora import METHOD as RAC_LORA
@@ -265,6 +266,7 @@ _ALL = (
     CLORA,
     FLAT_LORA,
     SORA,
+    PRILORA,
     COLA,
     PERIODIC_LORA,
     RAC_LORA,

@@ -33,6 +33,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # beside the defaults of
     "pica bottom": ("pica", {"which": "bottom", "shared": False}),
     "pica random": ("pica", {"which": "random"}),
     "sora published": ("sora", {"compat": "published", "xi": 0.05}),
+    "prilora pruned": ("prilora", {"every": 2, "share": 0.3}),
     "slora restarts, shared": ("slora", RESTARTS),
     "slora by factors": ("slora", {"normalize": "factors"}),
     "slora rank schedule": ("slora", {"ranks": ((2, 1),)}),
