@@ -44,7 +44,17 @@ RATES: dict[str, tuple[float, ...]] = {  # where another range is known to be ne
 }
 # On a first task these are LoRA to the last bit, so LoRA's rate is theirs.
 AS_LORA = ("joint", "per-task", "replay", "ewc", "lwf", "inclora", "olora")
-PEFT: tuple[str, ...] = ()
+PEFT = tuple(
+    f"peft:{name}"
+    for name in (
+        *("dora", "olora", "pissa", "randlora", "vera", "peanut", "hira", "mica", "osf"),
+        *("prefix_tuning", "ln_tuning", "ia3"),
+    )
+)
+NOT_HERE = {  # head-only needs heads, and prefixes a language model without them
+    "pydocs": ("head-only",),
+    "split-digits": ("peft:prefix_tuning",),
+}
 
 Row = dict[str, Any]
 
@@ -66,9 +76,8 @@ class Cell:
 
 
 def rows_of(scenario: str) -> list[str]:
-    """Return the methods that a scenario's table has: head-only needs heads."""
-    every = [*METHODS, *PEFT]
-    return [name for name in every if name != "head-only" or scenario == "split-digits"]
+    """Return the methods that a scenario's table has."""
+    return [name for name in (*METHODS, *PEFT) if name not in NOT_HERE[scenario]]
 
 
 def held_out(scenario: Scenario) -> Scenario:

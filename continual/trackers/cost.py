@@ -114,7 +114,7 @@ class Meter:
 def _energy() -> Any:
     """Return a running tracker of codecarbon, which must not speak; None without codecarbon."""
     try:
-        from codecarbon import OfflineEmissionsTracker
+        from codecarbon import OfflineEmissionsTracker  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     logging.getLogger("codecarbon").setLevel(logging.ERROR)
