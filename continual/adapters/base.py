@@ -72,11 +72,12 @@ class Adapter(nn.Module, ABC):
 
     Where ``holds_base``, the adapter has its own copy of W: the frozen layer is not computed, the y
     that ``forward`` gets is b alone, and it adds x (W + ΔW)ᵗ. ``scale`` is s, what a pair of its
-    factors is multiplied with.
+    factors is multiplied with; where not ``plain_pairs``, something else stands between them.
     """
 
     holds_base: ClassVar[bool] = False
     scale: float = 1.0
+    plain_pairs: ClassVar[bool] = True
 
     @abstractmethod
     def __init__(self, site: Site, config: Any) -> None:

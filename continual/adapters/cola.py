@@ -106,4 +106,5 @@ METHOD = Method(
     control=False,
     lora_export=True,
     trained_numbers="r (m + n)",
+    restarts=True,
 )

@@ -9,7 +9,8 @@ code does (``nn.Dropout`` on A x). Answers have z = 1, its mean, so merging is e
 Trained numbers: r (m + n) per weight.
 
 Reference: Zhang (2025), arXiv:2508.17337; its code for "element" and its p.
-Deviation: the code's "dynamic pruning", which trains and merges different functions, is left out.
+Deviations: what is left is scaled by 1 / (1 − p) for the step mask too, as dropout is; the code's
+"dynamic pruning", which trains and merges different functions, is left out.
 """
 
 from collections.abc import Mapping
@@ -63,6 +64,8 @@ class DropLoRAConfig:
 
 class DropLoRA(Adapter):
     """One pair is carried through every task; what a step drops is forgotten after it."""
+
+    plain_pairs = False
 
     def __init__(self, site: Site, config: DropLoRAConfig) -> None:
         """Draw the pair."""

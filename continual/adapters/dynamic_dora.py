@@ -168,4 +168,5 @@ METHOD = Method(
     control=False,
     lora_export=True,
     trained_numbers="⌈1.5 r⌉ (m + n + 1)",
+    restarts=True,
 )

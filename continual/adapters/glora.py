@@ -137,9 +137,8 @@ class GLoRA(Adapter):
         """W ⊙ A has no low rank."""
 
     def changes(self) -> list[tuple[Float[Tensor, "m r"], Float[Tensor, "r n"]]]:
-        """One change, shared by all tasks, of full rank: (ΔW, I)."""
-        change = self.delta_weight().detach()
-        return [(change, torch.eye(change.shape[1], device=change.device))]
+        """None of low rank."""
+        return []
 
     def choices(self) -> Choices | None:
         """The kinds of every letter, in a supernet."""

@@ -49,6 +49,7 @@ class Magnitude(nn.Module):
     ) -> Float[Tensor, " m"]:
         """Return g, from B and what ``against`` says of A; only δ gets a gradient."""
         with torch.no_grad(), torch.autocast(B.device.type, enabled=False):
+            B = B.float()  # a product under autocast comes in bfloat16
             longer = (B * (2.0 * overlap + B @ gram)).sum(dim=1)
             norm = (self.energy + longer).clamp_min(SMALLEST).sqrt()
         return (self.energy.sqrt() + self.offset) / norm

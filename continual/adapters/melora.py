@@ -52,6 +52,8 @@ class MELoRAConfig:
 class MELoRA(Adapter):
     """The mini LoRAs are carried through every task."""
 
+    plain_pairs = False
+
     rows: Tensor
     columns: Tensor
 

@@ -29,6 +29,8 @@ class Method:
         identity: largest relative difference that attaching may make; 0: none, to the last bit.
         noisy: whether the forward pass is random while the model is in training mode.
         rests: whether some of what learns rests in some steps, without a gradient, by design.
+        restarts: whether frozen numbers change while a task is learned, so that putting back the
+            numbers that learn does not give the model from before the task.
         products: most matrix products that the adapter of one weight makes in a forward pass,
             whatever its settings and however many tasks there were.
     """
@@ -49,4 +51,5 @@ class Method:
     identity: float = 0.0
     noisy: bool = False
     rests: bool = False
+    restarts: bool = False
     products: int = 4

@@ -6,8 +6,9 @@
 As COLA, but what round k has learned enters the frozen part bit by bit, 1 − μ of it at once and the
 rest, halved at μ = 1/2, with each later unloading: after j unloadings its share is 1 − μʲ. So an
 unloading *changes the function*, by μ (V_{k−1} − s B_k A_k); with μ = 0 this is COLA. Where a task
-ends nothing is withheld from its last pair, and what earlier rounds have not unloaded yet is
-dropped: the function stays as it is, and V begins at zero.
+ends, a pair in the middle of its round is taken whole, and what finished rounds have not unloaded
+yet is dropped (of the last round too, if it ended with the task's last step): the function stays as
+it is, and V begins at zero.
 Trained numbers: r (m + n) per weight at any time.
 
 Reference: Meng et al. (2024), arXiv:2402.16141 (stages, unloading, momentum).
@@ -147,4 +148,5 @@ METHOD = Method(
     control=False,
     lora_export=True,
     trained_numbers="r (m + n)",
+    restarts=True,
 )

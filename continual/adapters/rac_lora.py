@@ -60,6 +60,7 @@ class RACLoRA(Adapter):
         super().__init__(site, config)
         pair = HalfPair(site, config.rank, "rac-lora", config.side)
         self.rounds = Rounds(site, pair, alpha=config.alpha, every=config.every)
+        self.scale = self.rounds.scale
 
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
@@ -111,4 +112,5 @@ METHOD = Method(
     control=False,
     lora_export=True,
     trained_numbers="r m",
+    restarts=True,
 )

@@ -78,6 +78,8 @@ class SoRAConfig:
 class SoRA(Adapter):
     """One gated pair is carried through every task."""
 
+    plain_pairs = False
+
     def __init__(self, site: Site, config: SoRAConfig) -> None:
         """Draw the pair and its gates."""
         super().__init__(site, config)

@@ -131,4 +131,5 @@ METHOD = Method(
     lora_export=True,
     trained_numbers="r (m + n)",
     rests=True,
+    restarts=True,
 )

@@ -54,6 +54,11 @@ def companion_problems(merged: Mapping[str, Any], method: Method, config: Any) -
         )
     elif beside["ewc.lam"]:
         problems += _ewc_problems(method, config, ewc.get("fisher", "adapter"))
+    if beside["lwf.lam"] and method.restarts:
+        problems.append(
+            f"lwf lends the model the numbers from before the task, and {method.name!r} moves what "
+            "it learned into frozen ones while a task lasts; leave lwf out, or use rehearsal."
+        )
     if beside["lwf.lam"] and getattr(config, "boundary", "continue") == "restart":
         problems.append(
             "lwf distils the model from before the task, which boundary='restart' has changed when "
@@ -70,6 +75,13 @@ def _ewc_problems(method: Method, config: Any, fisher: str) -> list[str]:
         return [
             "ewc holds the numbers that learn of PEFT's tuners, so it needs method.mode=through "
             "and ewc.fisher=adapter."
+        ]
+    if method.adapter is not None and fisher == "weights":
+        if method.adapter.bias_numbers(1, 1, config, 0) == 0:
+            return []
+        return [
+            f"ewc.fisher 'weights' holds W + ΔW, and {method.name!r} changes biases beside it; "
+            "give ewc.fisher=adapter."
         ]
     if fisher != "adapter" or method.adapter is None or method.adapter.continues(config):
         return []

@@ -33,6 +33,8 @@ def pairs_of(adaptation: Adaptation) -> list[LearningPair]:
     learning = {id(p) for p in adaptation.trainable().values() if p.requires_grad}
     found: dict[int, LearningPair] = {}
     for adapter in adaptation.adapters.values():
+        if not adapter.plain_pairs:  # masks, gates and slices are no part of the rules' products
+            continue
         for part in adapter.modules():
             if isinstance(part, Pair) and {id(part.A), id(part.B)} <= learning:
                 found.setdefault(id(part.A), LearningPair(part.B, part.A, adapter))

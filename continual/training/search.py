@@ -96,7 +96,8 @@ def evolve(
                 break
         if fresh not in judged:
             cost = nats(fresh)
-            worth = cost if math.isfinite(cost) else math.inf
+            learns = numbers(weights, fresh) > 0  # else it is the frozen backbone
+            worth = cost if math.isfinite(cost) and learns else math.inf
             judged[fresh] = (worth, numbers(weights, fresh), fresh)
         tick(k + 1, total)
     best = min(judged, key=judged.__getitem__)
@@ -156,9 +157,9 @@ def _within(
         before = weights[k].numbers(tuple(picks[k]))
         picks[k] = list(min(options, key=weights[k].numbers))
         used += weights[k].numbers(tuple(picks[k])) - before
-        if used <= limit:
+        if 0 < used <= limit:
             return tuple(map(tuple, picks))
     raise InputError(
-        f"the search may use {limit} numbers at most, and no choice uses fewer than {used}. Raise "
-        "its limit."
+        f"the search may use {limit} numbers at most, which is less than any choice that learns "
+        "something uses. Raise its limit."
     )

@@ -84,6 +84,22 @@ def test_the_factored_forward_equals_the_dense_one(method, kind, dtype, tasks, r
         assert_close(factored.detach().double(), dense.detach(), rtol=tolerance, atol=atol)
 
 
+def test_it_computes_under_autocast(method):
+    """Law 2 continued: products in bfloat16, in training and where factors serve."""
+    model = One("linear")
+    x = inputs(model)
+    adapted(method, model, 1)
+    with torch.no_grad():
+        plain = model.eval()(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        learning = model.train()(x)
+        with torch.no_grad():
+            served = model.eval()(x)
+
+    assert learning.isfinite().all()
+    assert (served.float() - plain).norm() <= 0.03 * plain.norm()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_declared_numbers_learn(method, kind):
     """Law 3: gradients reach exactly the trainable numbers, as many as the closed formula says."""

@@ -162,3 +162,17 @@ def test_what_cannot_go_together_is_refused(method, settings, message):
     """Instead of being ignored, or of training one task's numbers for another."""
     with pytest.raises(InputError, match=message):
         resolve(scenario(), method, backbone=None, seed=0, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "said"),
+    [
+        ("cola", {"lwf": {"lam": 1.0}}, "moves what it learned into frozen ones"),
+        ("dynamic-dora", {"lwf": {"lam": 1.0}}, "moves what it learned into frozen ones"),
+        ("glora", {"ewc": {"lam": 1.0, "fisher": "weights"}}, "changes biases beside it"),
+    ],
+)
+def test_companions_that_would_hold_something_else_are_refused(method, settings, said):
+    """A teacher that drifts, and biases that nobody holds."""
+    with pytest.raises(InputError, match=said):
+        resolve(scenario(), method, backbone=None, seed=0, settings=settings)

@@ -14,6 +14,7 @@ changes, so it is complete whatever PEFT writes into its own files.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -41,6 +42,8 @@ class TunerAdaptation(Adaptation):
     """An adaptation whose parts are PEFT's: it has no adapters of ours for trackers to look at."""
 
     _installed: Installed | None = None
+    _speaker: Any = None
+    _room: tuple[Any, int] = (None, 0)
 
     def __init__(
         self,
@@ -171,7 +174,14 @@ class TunerAdaptation(Adaptation):
     def detach(self) -> nn.Module:
         """Return the model as it was before attach; see ``Adaptation.detach``."""
         self.tuner.remove()
+        if self._speaker is not None:
+            self._speaker.limit, self._speaker.max_length = self._room
         return super().detach()
+
+    def shorten(self, speaker: Any, room: int) -> None:
+        """Leave a backbone so many positions beside a prompt's, until ``detach``."""
+        self._speaker, self._room = speaker, (speaker.limit, speaker.max_length)
+        speaker.limit, speaker.max_length = room, min(speaker.max_length, room)
 
     def _saved(self) -> dict[str, Tensor]:
         if self._hidden:

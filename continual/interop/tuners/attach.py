@@ -59,7 +59,7 @@ def attach_tuner(
         seed=seed,
     )
     if speaker is not None and left is not None:
-        speaker.limit, speaker.max_length = left, min(speaker.max_length, left)
+        adaptation.shorten(speaker, left)
     return adaptation
 
 
