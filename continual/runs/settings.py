@@ -74,6 +74,7 @@ def resolve(
     Raises:
         InputError: lists every setting that is not allowed, with what is.
     """
+    from continual.interop.tuners.names import adapts_layers
     from continual.runs.attaching import any_method
     from continual.runs.companions import companion_problems
 
@@ -85,6 +86,8 @@ def resolve(
     merged = _merged(chosen.defaults, scenario.defaults, settings)
     options = dict(merged["method"])
     targets = options.pop("targets", "default")
+    if not adapts_layers(chosen.name):  # which layers a scenario recommends is not for these
+        targets = _mapping(settings.get("method")).get("targets", "default")
     config, more = _method_config(chosen.name, options)
     problems += more
     problems += companion_problems(merged, chosen, config)

@@ -1,5 +1,7 @@
 """What a run is made of is checked before anything happens."""
 
+from dataclasses import replace
+
 import pytest
 
 from continual.errors import InputError
@@ -162,6 +164,20 @@ def test_what_cannot_go_together_is_refused(method, settings, message):
     """Instead of being ignored, or of training one task's numbers for another."""
     with pytest.raises(InputError, match=message):
         resolve(scenario(), method, backbone=None, seed=0, settings=settings)
+
+
+def test_a_scenarios_layers_are_not_for_methods_that_adapt_none():
+    """What the scenario recommends is left out there; what the user asks for is not."""
+    recommending = replace(scenario(), defaults={"backbone": "tiny-lm", "method": {"targets": "x"}})
+    asked = {"method": {"targets": "norm"}}
+
+    def targets(method, settings):
+        found, _ = resolve(recommending, method, backbone=None, seed=0, settings=settings)
+        return found.targets
+
+    assert targets("lora", {}) == targets("peft:lora", {}) == "x"
+    assert targets("peft:prefix_tuning", {}) == "default"
+    assert targets("peft:ln_tuning", asked) == "norm"
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,12 @@ def is_tuner(method: str) -> bool:
     return method.startswith(PREFIX)
 
 
+def adapts_layers(method: str) -> bool:
+    """Say whether a method puts adapters on linear layers, as all but some of PEFT's tuners do."""
+    tuner = method.removeprefix(PREFIX).upper()
+    return not is_tuner(method) or tuner not in (*PROMPTS, *ELSEWHERE)
+
+
 def configs() -> dict[str, type]:
     """Return PEFT's types and their configuration classes."""
     ensure_torchvision()
