@@ -157,9 +157,9 @@ def _within(
         before = weights[k].numbers(tuple(picks[k]))
         picks[k] = list(min(options, key=weights[k].numbers))
         used += weights[k].numbers(tuple(picks[k])) - before
-        if 0 < used <= limit:
+        if used <= limit:
             return tuple(map(tuple, picks))
     raise InputError(
-        f"the search may use {limit} numbers at most, which is less than any choice that learns "
-        "something uses. Raise its limit."
+        f"the search may use {limit} numbers at most, and no choice uses fewer than {used}. Raise "
+        "its limit."
     )
