@@ -15,7 +15,7 @@ import argparse
 import json
 import multiprocessing
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -169,18 +169,10 @@ def work(cells: Sequence[Cell], path: Path, jobs: int) -> None:
     missing = [cell for cell in cells if cell.key not in done]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_alone) as pool:
-        futures = {pool.submit(outcome, cell): cell for cell in missing}
+        futures = [pool.submit(outcome, cell) for cell in missing]
         for future in track(as_completed(futures), path.stem, total=len(futures)):
             with path.open("a") as file:
-                file.write(json.dumps(_line(future.result, futures[future])) + "\n")
-
-
-def _line(result: Callable[[], Row], cell: Cell) -> Row:
-    """Return a finished run's line; one that failed is told with what it said."""
-    try:
-        return result()
-    except Exception as error:
-        raise RuntimeError(f"{cell} failed: {error}") from error
+                file.write(json.dumps(future.result()) + "\n")
 
 
 def _alone() -> None:

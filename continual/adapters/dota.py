@@ -30,7 +30,7 @@ from continual.adapters.mpo import SPLITS, Moved, apply, check_digits, dense, nu
 
 @dataclass(frozen=True, kw_only=True)
 class DoTAConfig:
-    """Settings of DoTA.
+    """Settings of DoTA and QDoTA.
 
     Attributes:
         rank: R, largest rank between two cores.
@@ -44,14 +44,9 @@ class DoTAConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        check_train("DoTAConfig", self.rank, self.cores, self.split)
-
-
-def check_train(name: str, rank: int, cores: int, split: str) -> None:
-    """Raise ``InputError`` unless a config can describe a tensor train."""
-    check_count(f"{name}.rank", rank)
-    check_digits(f"{name}.cores", cores)
-    check_choice(f"{name}.split", split, SPLITS)
+        check_count("DoTAConfig.rank", self.rank)
+        check_digits("DoTAConfig.cores", self.cores)
+        check_choice("DoTAConfig.split", self.split, SPLITS)
 
 
 class DoTA(Adapter):

@@ -18,6 +18,7 @@ from torch import Tensor
 from continual.adapters.base import Adapter, Site
 from continual.adapters.checks import check_count, check_positive, copy_state
 from continual.adapters.growing import Growing
+from continual.adapters.method import Method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,3 +79,19 @@ class IncLoRA(Adapter):
     def trained_numbers(m: int, n: int, config: IncLoRAConfig, task: int) -> int:
         """R (m + n)."""
         return config.rank * (m + n)
+
+
+METHOD = Method(
+    name="inclora",
+    title="IncLoRA",
+    paper="Wang et al. 2023, arXiv:2310.14152",
+    summary="A new pair per task on top of the frozen earlier ones.",
+    config=IncLoRAConfig,
+    adapter=IncLoRA,
+    trains="adapters",
+    learns="A, B of the task",
+    learning_rate=0.003,
+    control=False,
+    lora_export=True,
+    trained_numbers="r (m + n)",
+)

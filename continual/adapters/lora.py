@@ -16,6 +16,7 @@ from torch import Tensor
 
 from continual.adapters.base import Adapter, Site
 from continual.adapters.checks import check_count, check_positive, copy_state
+from continual.adapters.method import Method
 from continual.adapters.pair import Pair
 
 
@@ -80,3 +81,19 @@ class LoRA(Adapter):
     def trained_numbers(m: int, n: int, config: LoRAConfig, task: int) -> int:
         """R (m + n)."""
         return config.rank * (m + n)
+
+
+METHOD = Method(
+    name="lora",
+    title="LoRA",
+    paper="Hu et al. 2022, arXiv:2106.09685",
+    summary="One low-rank pair is trained through all tasks.",
+    config=LoRAConfig,
+    adapter=LoRA,
+    trains="adapters",
+    learns="A, B",
+    learning_rate=0.003,
+    control=True,
+    lora_export=True,
+    trained_numbers="r (m + n)",
+)

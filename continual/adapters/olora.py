@@ -33,6 +33,7 @@ from continual.adapters.checks import (
     copy_state,
 )
 from continual.adapters.growing import Growing
+from continual.adapters.method import Method
 from continual.errors import InputError
 
 
@@ -125,3 +126,19 @@ class OLoRA(Adapter):
     def trained_numbers(m: int, n: int, config: OLoRAConfig, task: int) -> int:
         """R (m + n)."""
         return config.rank * (m + n)
+
+
+METHOD = Method(
+    name="olora",
+    title="O-LoRA",
+    paper="Wang et al. 2023, arXiv:2310.14152",
+    summary="A new pair per task that reads other directions than the earlier ones.",
+    config=OLoRAConfig,
+    adapter=OLoRA,
+    trains="adapters",
+    learns="A, B of the task",
+    learning_rate=0.003,
+    control=False,
+    lora_export=True,
+    trained_numbers="r (m + n)",
+)

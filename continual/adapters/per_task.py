@@ -19,6 +19,7 @@ from torch.nn.functional import linear
 
 from continual.adapters.base import Adapter, Site
 from continual.adapters.checks import check_count, check_positive, copy_state
+from continual.adapters.method import Method
 from continual.adapters.pair import Pair
 from continual.adapters.stack import FrozenStack
 
@@ -110,3 +111,19 @@ class PerTask(Adapter):
     def trained_numbers(m: int, n: int, config: PerTaskConfig, task: int) -> int:
         """R (m + n)."""
         return config.rank * (m + n)
+
+
+METHOD = Method(
+    name="per-task",
+    title="A LoRA per task",
+    paper="",
+    summary="Every task has a LoRA of its own, which no other changes; tell it the task.",
+    config=PerTaskConfig,
+    adapter=PerTask,
+    trains="adapters",
+    learns="A, B of the task",
+    learning_rate=0.003,
+    control=True,
+    lora_export=True,
+    trained_numbers="r (m + n)",
+)

@@ -16,7 +16,6 @@ function by the error of quantisation.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -25,29 +24,10 @@ from torch.nn.functional import linear
 
 from continual.adapters.base import Adapter, Site
 from continual.adapters.checks import check_rank, copy_state
-from continual.adapters.dota import check_train
+from continual.adapters.dota import DoTAConfig
 from continual.adapters.method import Method
 from continual.adapters.mpo import Moved, dense, numbers
 from continual.adapters.nf4 import dequantised, quantised
-
-
-@dataclass(frozen=True, kw_only=True)
-class QDoTAConfig:
-    """Settings of QDoTA.
-
-    Attributes:
-        rank: R, largest rank between two cores.
-        cores: N, into how many digits m and n are split; 2, 3 or 4.
-        split: where singular values go: "right" into the last core, "balanced" to both sides.
-    """
-
-    rank: int = 8
-    cores: int = 3
-    split: str = "right"
-
-    def __post_init__(self) -> None:
-        """Refuse impossible values."""
-        check_train("QDoTAConfig", self.rank, self.cores, self.split)
 
 
 class QDoTA(Adapter):
@@ -57,7 +37,7 @@ class QDoTA(Adapter):
     codes: Tensor
     scales: Tensor
 
-    def __init__(self, site: Site, config: QDoTAConfig) -> None:
+    def __init__(self, site: Site, config: DoTAConfig) -> None:
         """Decompose the weight and quantise what the cores leave."""
         super().__init__(site, config)
         rank = check_rank(config.rank, site, "qdota")
@@ -98,12 +78,12 @@ class QDoTA(Adapter):
         self.weight = weight
 
     @staticmethod
-    def continues(config: QDoTAConfig) -> bool:
+    def continues(config: DoTAConfig) -> bool:
         """They do."""
         return True
 
     @staticmethod
-    def trained_numbers(m: int, n: int, config: QDoTAConfig, task: int) -> int:
+    def trained_numbers(m: int, n: int, config: DoTAConfig, task: int) -> int:
         """Σ d_{k-1} i_k j_k d_k."""
         return numbers(m, n, config.rank, config.cores)
 
@@ -113,7 +93,7 @@ METHOD = Method(
     title="QDoTA",
     paper="Hu et al. 2024, arXiv:2412.20891",
     summary="DoTA on a base in 4 bits: what the tensor train leaves of the weight is quantised.",
-    config=QDoTAConfig,
+    config=DoTAConfig,
     adapter=QDoTA,
     trains="adapters",
     learns="D, the offsets of the cores",

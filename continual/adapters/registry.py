@@ -15,7 +15,8 @@ from continual.adapters.edora import METHOD as EDORA
 from continual.adapters.eva import METHOD as EVA
 from continual.adapters.flat_lora import METHOD as FLAT_LORA
 from continual.adapters.glora import METHOD as GLORA
-from continual.adapters.inclora import IncLoRA, IncLoRAConfig
+from continual.adapters.inclora import METHOD as INCLORA
+from continual.adapters.lora import METHOD as LORA
 from continual.adapters.lora import LoRA, LoRAConfig
 from continual.adapters.loretta import METHOD as LORETTA
 from continual.adapters.lorta import METHOD as LORTA
@@ -23,8 +24,8 @@ from continual.adapters.melora import METHOD as MELORA
 from continual.adapters.method import Method
 from continual.adapters.mtl_lora import METHOD as MTL_LORA
 from continual.adapters.nlora import NLoRA, NLoRAConfig
-from continual.adapters.olora import OLoRA, OLoRAConfig
-from continual.adapters.per_task import PerTask, PerTaskConfig
+from continual.adapters.olora import METHOD as OLORA
+from continual.adapters.per_task import METHOD as PER_TASK
 from continual.adapters.periodic_lora import METHOD as PERIODIC_LORA
 from continual.adapters.pica import METHOD as PICA
 from continual.adapters.prilora import METHOD as PRILORA
@@ -114,34 +115,8 @@ _ALL = (
         lora_export=False,
         trained_numbers="0",
     ),
-    Method(
-        name="lora",
-        title="LoRA",
-        paper="Hu et al. 2022, arXiv:2106.09685",
-        summary="One low-rank pair is trained through all tasks.",
-        config=LoRAConfig,
-        adapter=LoRA,
-        trains="adapters",
-        learns="A, B",
-        learning_rate=0.003,
-        control=True,
-        lora_export=True,
-        trained_numbers="r (m + n)",
-    ),
-    Method(
-        name="per-task",
-        title="A LoRA per task",
-        paper="",
-        summary="Every task has a LoRA of its own, which no other changes; tell it the task.",
-        config=PerTaskConfig,
-        adapter=PerTask,
-        trains="adapters",
-        learns="A, B of the task",
-        learning_rate=0.003,
-        control=True,
-        lora_export=True,
-        trained_numbers="r (m + n)",
-    ),
+    LORA,
+    PER_TASK,
     _on_lora(
         "joint",
         "Joint training",
@@ -191,20 +166,7 @@ _ALL = (
         control=False,
         learning_rate=0.001,
     ),
-    Method(
-        name="inclora",
-        title="IncLoRA",
-        paper="Wang et al. 2023, arXiv:2310.14152",
-        summary="A new pair per task on top of the frozen earlier ones.",
-        config=IncLoRAConfig,
-        adapter=IncLoRA,
-        trains="adapters",
-        learns="A, B of the task",
-        learning_rate=0.003,
-        control=False,
-        lora_export=True,
-        trained_numbers="r (m + n)",
-    ),
+    INCLORA,
     Method(
         name="curlora",
         title="CURLoRA",
@@ -233,20 +195,7 @@ _ALL = (
         lora_export=True,
         trained_numbers="r (m + n)",
     ),
-    Method(
-        name="olora",
-        title="O-LoRA",
-        paper="Wang et al. 2023, arXiv:2310.14152",
-        summary="A new pair per task that reads other directions than the earlier ones.",
-        config=OLoRAConfig,
-        adapter=OLoRA,
-        trains="adapters",
-        learns="A, B of the task",
-        learning_rate=0.003,
-        control=False,
-        lora_export=True,
-        trained_numbers="r (m + n)",
-    ),
+    OLORA,
     Method(
         name="slora",
         title="S-LoRA (SD-LoRA)",

@@ -6,9 +6,10 @@ from torch.testing import assert_close
 
 from continual.adapters import attach, configure
 from continual.adapters.base import Site
+from continual.adapters.dota import DoTAConfig
 from continual.adapters.mpo import dense
 from continual.adapters.nf4 import dequantised, quantised
-from continual.adapters.qdota import METHOD, QDoTA, QDoTAConfig
+from continual.adapters.qdota import METHOD, QDoTA
 from continual.errors import InputError
 from continual.interop.peft import merged_state
 from tests.adapters.models import One, adapted, inputs, site, train_adapter
@@ -31,7 +32,7 @@ def test_quantising_the_residual_loses_less_than_quantising_the_weight(decay, co
 
     errors = [plain.norm().item()]
     for rank in (4, 8, 12):
-        adapter = QDoTA(where, QDoTAConfig(rank=rank, cores=cores))
+        adapter = QDoTA(where, DoTAConfig(rank=rank, cores=cores))
         errors.append(adapter.delta_weight().detach().norm().item())
 
     assert errors == sorted(errors, reverse=True)
@@ -41,7 +42,7 @@ def test_quantising_the_residual_loses_less_than_quantising_the_weight(decay, co
 def test_it_is_the_papers_formula():
     """Y = x (NF4(W − M(T⁰)) + M(T))ᵗ + b, W rounded once."""
     where = site(12, 8)
-    adapter = train_adapter(QDoTA(where, QDoTAConfig(rank=2)), 8)
+    adapter = train_adapter(QDoTA(where, DoTAConfig(rank=2)), 8)
     residual = where.weight - dense(adapter.moved.start())
     effective = dequantised(*quantised(residual), residual.shape) + dense(adapter.moved.now())
     x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
@@ -69,7 +70,7 @@ def test_the_frozen_layer_is_not_computed_while_the_adapter_is_active():
 def test_a_fresh_one_differs_by_the_error_of_quantisation():
     """Within what the method declares, and not by nothing."""
     where = power_law(64, 0.5)
-    error = QDoTA(where, QDoTAConfig()).delta_weight().detach().norm() / where.weight.norm()
+    error = QDoTA(where, DoTAConfig()).delta_weight().detach().norm() / where.weight.norm()
 
     assert 0.01 < error < METHOD.identity
 
@@ -102,7 +103,7 @@ def test_the_output_has_the_dtype_of_the_layer(kind):
     """With a bias or without, in bfloat16."""
     model = One(kind, torch.bfloat16)
     expected = model(inputs(model, torch.bfloat16))
-    attach(model, "qdota", QDoTAConfig(rank=3), targets=["layer"])
+    attach(model, "qdota", DoTAConfig(rank=3), targets=["layer"])
 
     y = model(inputs(model, torch.bfloat16))
 
@@ -113,10 +114,10 @@ def test_the_output_has_the_dtype_of_the_layer(kind):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: QDoTAConfig(rank=0), "QDoTAConfig.rank must be an integer of at least 1; got 0"),
-        (lambda: QDoTAConfig(cores=1), "QDoTAConfig.cores must be 2, 3 or 4; got 1"),
+        (lambda: DoTAConfig(rank=0), "DoTAConfig.rank must be an integer of at least 1; got 0"),
+        (lambda: DoTAConfig(cores=1), "DoTAConfig.cores must be 2, 3 or 4; got 1"),
         (lambda: configure("qdota", {"split": "left"}), r"known: \['balanced', 'right'\]"),
-        (lambda: QDoTA(site(), QDoTAConfig(rank=6)), "qdota of rank 6 does not fit layer 'layer'"),
+        (lambda: QDoTA(site(), DoTAConfig(rank=6)), "qdota of rank 6 does not fit layer 'layer'"),
     ],
 )
 def test_impossible_settings_are_refused(build, message):
