@@ -12,15 +12,16 @@ quickstart: $(VENV)/.installed  ## three methods and two controls on a real task
 test: $(VENV)/.installed-dev  ## the fast suite; two workers of one thread each, not two of two
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: $(VENV)/.installed-extras  ## the slow suite
-	$(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/.installed-extras  ## the slow suite, as the fast one
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.installed  ## decompositions and training steps beside others'; MODELS=DIR adds weights
-	$(BIN)/python analysis/decomposition/bench.py $(if $(MODELS),--models $(MODELS))
+bench: $(VENV)/.installed  ## beside others: whole trainings, steps, decompositions; MODELS=DIR adds weights
+	OMP_NUM_THREADS=1 $(BIN)/python analysis/peers/bench.py
 	$(BIN)/python analysis/cost/bench.py
+	$(BIN)/python analysis/decomposition/bench.py $(if $(MODELS),--models $(MODELS))
 
 docs: $(VENV)/.installed  ## the documentation site, into site/
 	$(PIP) --editable '.[docs]' && $(BIN)/mkdocs build --strict

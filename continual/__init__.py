@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from continual.adapters import attach as attach
     from continual.backbone import load_backbone as load_backbone
     from continual.errors import InputError as InputError
+    from continual.errors import StoppedError as StoppedError
+    from continual.interop.trainer import ForgettingCallback as ForgettingCallback
     from continual.metrics import METRICS as METRICS
     from continual.metrics import scores as scores
     from continual.records import RunRecord as RunRecord
     from continual.reports import write_report as write_report
     from continual.runs.assemble import run as run
+    from continual.runs.fork import fork as fork
+    from continual.runs.verify import verify as verify
     from continual.scenario import Scenario as Scenario
     from continual.scenario import Task as Task
     from continual.scenario import load_scenario as load_scenario
@@ -24,16 +28,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "METHODS": "adapters",
     "METRICS": "metrics",
+    "ForgettingCallback": "interop.trainer",
     "InputError": "errors",
     "RunRecord": "records",
     "Scenario": "scenario",
+    "StoppedError": "errors",
     "Task": "scenario",
     "attach": "adapters",
+    "fork": "runs.fork",
     "load_backbone": "backbone",
     "load_scenario": "scenario",
     "run": "runs.assemble",
     "scores": "metrics",
     "split_by_class": "scenario",
+    "verify": "runs.verify",
     "write_report": "reports",
 }
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from continual.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,13 +14,15 @@ if TYPE_CHECKING:
 
 # The columns that a terminal has room for; --json prints everything.
 SHOWN = {
-    "scenarios": ("name", "setting", "tasks", "probes"),
+    "scenarios": ("name", "setting", "length", "data", "orders"),
     "methods": ("name", "paper", "learns", "trained", "needs_task", "export"),
     "metrics": ("name", "formula", "unit"),
     "backbones": ("name", "family", "parameters"),
     "peft": ("name", "type", "mode", "learning_rate", "runs"),
 }
 NOTES = {  # what is printed below a table
+    "scenarios": "Data of the hub is downloaded when it is first read; `continual data NAME` says "
+    "what, writes it to a folder, and how to give it as files.",
     "methods": "Every tuner of PEFT is a method too, as --method peft:lora; see `continual list "
     "peft`.",
     "peft": "--set method.FIELD=VALUE takes the fields of PEFT's configuration; --json lists them, "
@@ -60,14 +60,12 @@ def file_problems(path: Path) -> list[str]:
     """
     from continual.runs.settings import defaults_problems
     from continual.scenario import validate_scenario
+    from continual.scenario.yaml_file import read_yaml
 
     if not path.is_file():
         raise InputError(f"there is no file {path}; give the path of a scenario file (YAML).")
     problems = [str(problem) for problem in validate_scenario(path)]
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError:
-        return problems  # the first problem says so already
+    raw, _ = read_yaml(path.read_bytes().decode(errors="replace"))  # None: said already
     if isinstance(raw, dict) and isinstance(raw.get("defaults"), dict):
         problems += defaults_problems(raw["defaults"])
     return problems
@@ -151,16 +149,25 @@ def _finite(value: float) -> float | None:
 
 
 def _scenarios() -> list[dict[str, Any]]:
-    from continual.scenario import catalogue, load_scenario
+    from continual.scenario import HubSource, LocalSource, catalogue, load_scenario
 
     rows = []
     for name in catalogue():
         scenario = load_scenario(name)
+        sources = [task.train for task in scenario.tasks]
+        sources += [probe.source for probe in scenario.probes]
+        given = any(isinstance(source, LocalSource) for source in sources)
+        hub = [source.hub for source in sources if isinstance(source, HubSource)]
         rows.append(
             {
                 "name": name,
                 "setting": scenario.setting,
+                "length": f"{len(scenario)} tasks",
                 "tasks": [task.name for task in scenario.tasks],
+                "data": "hub" if hub else "--data" if given else "embedded",
+                "hub": sorted(set(hub)),
+                "backbone": scenario.defaults.get("backbone"),
+                "orders": sorted(scenario.orders),
                 "kinds": sorted({task.kind for task in scenario.tasks}),
                 "probes": [probe.name for probe in scenario.probes],
                 "description": scenario.description,

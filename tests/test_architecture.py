@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "continual"
 LAYERS = [
     {"errors", "_torchvision", ""},
+    {"hub", "processes"},
     {"linalg"},
     {"metrics"},
     {"scenario", "records"},
@@ -20,15 +21,18 @@ LAYERS = [
     {"studies"},
     {"listing"},
     {"cli"},
+    {"__main__"},
 ]
 DOORS = {
     "scipy": {"linalg", "metrics"},
     "datasets": {"scenario"},
     "sklearn": {"scenario"},
-    "transformers": {"backbone"},
+    "transformers": {"backbone", "interop"},
+    "huggingface_hub": {"hub"},
     "tokenizers": {"backbone"},
     "accelerate": {"training", "trackers"},
     "pyarrow": {"records", "scenario"},
+    "filelock": {"records"},
     "pandas": {"reports", "records"},
     "matplotlib": {"reports"},
     "jinja2": {"reports"},
@@ -36,9 +40,11 @@ DOORS = {
     "avalanche": {"interop"},
     "bitsandbytes": {"adapters"},
     "ray": {"studies"},
+    "optuna": {"studies"},
     "typer": {"cli"},
 }
 GIANTS = ("torch", "transformers", "datasets", "avalanche", "pandas", "matplotlib")
+UNSAFE = ("read_pickle", "to_pickle", "unsafe_load", "unsafe_load_all", "full_load")
 FORBIDDEN = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
 
@@ -89,6 +95,48 @@ def test_every_giant_has_one_door(path):
         root = name.split(".")[0]
         assert root not in FORBIDDEN, f"{path}:{line} imports {name}"
         assert root not in DOORS or room_of(path) in DOORS[root], f"{path}:{line} imports {name}"
+
+
+def unsafe_calls(text: str) -> list[str]:
+    """Return the calls that read or write pickles, or YAML that makes objects."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        loose = [k for k in node.keywords if k.arg == "allow_pickle"]
+        if (
+            name in ("torch.load", "torch.save", "yaml.load", "yaml.load_all")
+            or name.rpartition(".")[2] in UNSAFE
+            or any(not (isinstance(k.value, ast.Constant) and not k.value.value) for k in loose)
+        ):
+            found.append(f"{name} in line {node.lineno}")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_reads_or_writes_a_pickle(path):
+    """By a call either; imports are looked at above."""
+    assert unsafe_calls(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.load(path)",
+        "torch.save(state, path)",
+        "np.load(path, allow_pickle=True)",
+        "np.load(path, allow_pickle=wanted)",
+        "frame.to_pickle(path)",
+        "pd.read_pickle(path)",
+        "yaml.load(text, Loader=Loader)",
+        "yaml.unsafe_load(text)",
+    ],
+)
+def test_what_would_is_seen(line):
+    """The test above can fail."""
+    assert len(unsafe_calls(line)) == 1
+    assert unsafe_calls("np.load(path, allow_pickle=False)\nyaml.safe_load(text)") == []
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def commands(name: str) -> list[list[str]]:
     return [line for line in words if line and line[0] == name]
 
 
+@pytest.mark.slow
 def test_the_python_example_runs_as_it_stands(tmp_path):
     """About ten lines, from a list of (name, train, test) to a report that is there."""
     (code,) = blocks("python")

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 BROKEN = """
 import sys, types, importlib.util, importlib.abc, importlib.machinery, torch
 
@@ -52,6 +54,7 @@ def test_another_failure_is_not_hidden():
     assert "RuntimeError: the disk is on fire" in found.stderr
 
 
+@pytest.mark.slow
 def test_the_real_install_imports():
     """Beside whatever torch is installed here, transformers' classes and peft import."""
     code = (

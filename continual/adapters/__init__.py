@@ -8,6 +8,7 @@ from continual.adapters.curlora import CURLoRAConfig
 from continual.adapters.inclora import IncLoRAConfig
 from continual.adapters.lora import LoRAConfig
 from continual.adapters.method import Method
+from continual.adapters.moments import forget
 from continual.adapters.nlora import NLoRAConfig
 from continual.adapters.olora import OLoRAConfig
 from continual.adapters.registry import ALIASES, METHODS, method_named
@@ -33,5 +34,6 @@ __all__ = [
     "attach",
     "configure",
     "count_trained",
+    "forget",
     "method_named",
 ]

@@ -14,6 +14,7 @@ from continual.adapters.choices import Search
 from continual.adapters.frozen_base import FrozenBase
 from continual.adapters.layer import AdaptedLinear, weight_of
 from continual.adapters.method import Method
+from continual.adapters.moments import finish_step
 from continual.adapters.state import (
     META,
     check_state,
@@ -95,14 +96,14 @@ class Adaptation:
         for adapter in self.adapters.values():
             adapter.after_backward()
 
-    def after_step(self, lr: float) -> list[nn.Parameter]:
+    def after_step(self, lr: float) -> dict[nn.Parameter, Tensor | None]:
         """Let every adapter finish an optimiser step that was made with this learning rate.
 
         Returns:
-            The parameters that began anew, whose moments the optimiser must forget.
+            The parameters that began anew, whose moments the optimiser must forget; where only some
+            entries did, with a mask of these.
         """
-        anew = [adapter for adapter in self.adapters.values() if adapter.after_step(lr)]
-        return [parameter for adapter in anew for parameter in adapter.parameters()]
+        return finish_step(self.adapters.values(), lr)
 
     @property
     def looks_at(self) -> int:

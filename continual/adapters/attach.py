@@ -56,7 +56,7 @@ def attach(
     else:
         inside = frozenset(map(id, heads.modules())) if heads is not None else frozenset()
         bases = find_layers(model, targets, model_type=model_type, excluded=inside)
-        sites = _sites(bases, seed)
+        sites = sites_of(bases, seed, Shared(seed))
         layers = {s.name: AdaptedLinear(bases[s.name], found.adapter(s, config)) for s in sites}
         places = _places(model, bases)
     return Adaptation(
@@ -64,10 +64,15 @@ def attach(
     )
 
 
-def _sites(bases: Mapping[str, nn.Module], seed: int) -> list[Site]:
+def sites_of(bases: Mapping[str, nn.Module], seed: int, shared: Shared) -> list[Site]:
+    """Return the sites of the layers that are adapted together, by their paths in the model.
+
+    Raises:
+        InputError: packed weights.
+    """
     weights = {name: weight_of(name, base) for name, base in bases.items()}
     total = sum(weight.numel() for weight in weights.values())
-    shared, deep = Shared(seed), depths(weights)
+    deep = depths(weights)
     return [
         Site(
             name=name,

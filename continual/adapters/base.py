@@ -88,6 +88,14 @@ class Adapter(nn.Module, ABC):
         """
         super().__init__()
 
+    @staticmethod
+    def check(site: Site, config: Any) -> None:
+        """Refuse what ``__init__`` refuses beside a rank, by shapes alone; nothing by default.
+
+        Raises:
+            InputError: the config does not fit this weight; the message names the layer.
+        """
+
     @abstractmethod
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
@@ -131,6 +139,13 @@ class Adapter(nn.Module, ABC):
         One pair where all tasks share one change; none where it has no low rank.
         """
 
+    def sums(self) -> list[Tensor]:
+        """Return what the forward passes of an optimiser step have added up beside gradients.
+
+        Processes that share the step add these up too; none by default.
+        """
+        return []
+
     def pair_scale(self) -> float:
         """Return s where a pair of this adapter that learns enters ΔW as s B A.
 
@@ -163,6 +178,13 @@ class Adapter(nn.Module, ABC):
             Whether the parameters began anew, so that the optimiser must forget their moments.
         """
         return False
+
+    def cleared(self) -> Mapping[nn.Parameter, Tensor]:
+        """Return which entries were set to zero after a step that all adapters have finished.
+
+        The optimiser must forget their moments, or momentum alone would bring them back.
+        """
+        return {}
 
     @abstractmethod
     def begin_task(self, task: int) -> None:

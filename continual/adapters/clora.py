@@ -10,7 +10,8 @@ Trained numbers: r (m + n) per weight.
 
 Reference: Lu et al. (2025), arXiv:2410.16801. No public code was found.
 Deviations: the sum over all adapted weights is divided by their number, weighted by their size
-(``reduction="sum"`` is the paper's). P_A and P_B are rebuilt from a saved seed.
+(``reduction="sum"`` is the paper's). P_A and P_B are rebuilt from a saved seed and held
+against some saved entries, up to the rounding of a decomposition.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ from continual.adapters.checks import (
 from continual.adapters.method import Method
 from continual.adapters.pair import Pair
 from continual.errors import InputError
+
+WITNESSES = 8  # entries of each basis that a state keeps
+ROUNDING = 0.1  # of an entry's usual size: a state in bfloat16 is as near, another draw is not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,31 +70,39 @@ class CLoRA(Adapter):
     """One pair is carried through every task, and so are the directions it avoids."""
 
     seed: Tensor
+    witness: Tensor
     P_A: Tensor
     P_B: Tensor
 
     def __init__(self, site: Site, config: CLoRAConfig) -> None:
         """Draw the pair and the directions."""
         super().__init__(site, config)
-        smaller = min(site.weight.shape)
-        self.k = config.k or min(128, smaller // 2)
-        if self.k >= smaller:
-            raise InputError(
-                f"clora keeps k = {self.k} directions from layer {site.name!r}, whose weight is "
-                f"{tuple(site.weight.shape)}: lower k below {smaller} or choose other targets."
-            )
+        self.check(site, config)
+        self.k = config.k or min(128, min(site.weight.shape) // 2)
         self.scale = config.alpha / config.rank
         self.lam = config.lam * (site.share if config.reduction == "mean" else 1.0)
         self.pair = Pair(site, config.rank, "clora")
+        self.site = site.name
         self.register_buffer("seed", torch.tensor(seed_of(site.seed, "clora", 0)))
-        self._draw()
+        self.register_buffer("witness", self._draw())
 
-    def _draw(self) -> None:
-        """Rebuild P_A and P_B from the seed."""
+    @staticmethod
+    def check(site: Site, config: CLoRAConfig) -> None:
+        """Some direction must be left to learn in."""
+        if config.k and config.k >= min(site.weight.shape):
+            raise InputError(
+                f"clora keeps k = {config.k} directions from layer {site.name!r}, whose weight is "
+                f"{tuple(site.weight.shape)}: lower k below {min(site.weight.shape)} or choose "
+                "other targets."
+            )
+
+    def _draw(self) -> Float[Tensor, " w"]:
+        """Rebuild P_A and P_B from the seed; return the first entries of both."""
         device = self.pair.A.device
         for name, size in {"P_A": self.pair.A.shape[1], "P_B": self.pair.B.shape[0]}.items():
             P = orthonormal(size, self.k, seed_of(int(self.seed), name)).to(device)
             self.register_buffer(name, P, persistent=False)
+        return torch.cat([P.flatten()[:WITNESSES] for P in (self.P_A, self.P_B)])
 
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
@@ -119,9 +131,19 @@ class CLoRA(Adapter):
         """The same pair goes on learning, outside the same directions."""
 
     def restore(self, tensors: Mapping[str, Tensor], weight: Float[Tensor, "m n"]) -> None:
-        """The pair from the state, the directions from the saved seed."""
+        """The pair from the state, the directions again from its seed, held against its witness.
+
+        Raises:
+            InputError: they are not those that the pair was kept out of.
+        """
         copy_state(self, tensors)
-        self._draw()
+        near = ROUNDING / max(weight.shape) ** 0.5
+        if not torch.allclose(self._draw(), self.witness, rtol=0.0, atol=near):
+            raise InputError(
+                f"the directions of seed {int(self.seed)} at layer {self.site!r} are not those "
+                "that the saved pair was kept out of: this version of torch draws others. Continue "
+                "with the version that the run began with, or export the pair there."
+            )
 
     @staticmethod
     def continues(config: CLoRAConfig) -> bool:

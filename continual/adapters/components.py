@@ -33,6 +33,7 @@ class Components(nn.Module):
         self.c = nn.Parameter(torch.zeros(rank, device=device))
         self.register_buffer("importance", torch.zeros(rank, device=device))
         self.register_buffer("kept", torch.ones(rank, device=device))
+        self.gone: Tensor | None = None  # what was pruned since the optimiser was last told
 
     def left(self) -> Float[Tensor, "m r"]:
         """Return B diag(c), zero where a component was pruned for good."""
@@ -41,6 +42,11 @@ class Components(nn.Module):
     def spread(self) -> Float[Tensor, ""]:
         """Return the mean variance of the entries of an a_i or b_i."""
         return 0.5 * (self.A.var(dim=1, correction=0) + self.B.var(dim=0, correction=0)).mean()
+
+    def cleared(self) -> dict[nn.Parameter, Tensor]:
+        """Return which entries of c were pruned since this was last asked."""
+        gone, self.gone = self.gone, None
+        return {} if gone is None else {self.c: gone}
 
     @torch.no_grad()
     def remember(self, beta: float) -> None:
@@ -52,8 +58,9 @@ class Components(nn.Module):
 
     @torch.no_grad()
     def prune(self, lowest: Bool[Tensor, " r"], *, for_good: bool) -> None:
-        """Set some c to zero; they can grow back unless it is for good."""
+        """Set some c to zero; their gradients can bring them back unless it is for good."""
         lowest = lowest.to(self.c.device)
+        self.gone = lowest
         self.c.masked_fill_(lowest, 0.0)
         if for_good:
             self.kept.masked_fill_(lowest, 0.0)

@@ -8,6 +8,7 @@ from torch import nn
 
 from continual.adapters.base import Site
 from continual.adapters.checks import check_rank
+from continual.adapters.depth import depths
 from continual.adapters.layer import bias_of, weight_of
 from continual.adapters.registry import method_named
 from continual.adapters.settings import check_config
@@ -53,8 +54,8 @@ def count_trained(
         task: which task of the sequence; some methods train more in later ones.
 
     Raises:
-        InputError: unknown method, config of another method, no layer to adapt, a rank that does
-            not fit one.
+        InputError: unknown method, config of another method, no layer to adapt, a rank or another
+            setting that does not fit one.
     """
     found = method_named(method)
     config = check_config(found, config)
@@ -63,8 +64,12 @@ def count_trained(
     if found.adapter is not None:
         bases = find_layers(model, targets, model_type=model_type)
         weights = {name: weight_of(name, base) for name, base in bases.items()}
-        for name, weight in weights.items() if hasattr(config, "rank") else ():
-            check_rank(config.rank, Site(name=name, weight=weight, share=1.0, seed=0), found.name)
+        deep = depths(weights)
+        for name, weight in weights.items():
+            site = Site(name=name, weight=weight, share=1.0, seed=0, depth=deep[name])
+            if hasattr(config, "rank"):
+                check_rank(config.rank, site, found.name)
+            found.adapter.check(site, config)
         shapes = {name: (weight.shape[0], weight.shape[1]) for name, weight in weights.items()}
         trained = sum(found.adapter.trained_numbers(*s, config, task) for s in shapes.values())
         biased = [shape for name, shape in shapes.items() if bias_of(bases[name]) is not None]

@@ -1,4 +1,4 @@
-"""Factors of a CP tensor that many weights share, and where in it a weight lies by its path."""
+"""Factors of a CP tensor that many weights share."""
 
 from collections.abc import Mapping
 
@@ -6,17 +6,6 @@ import torch
 from torch import nn
 
 from continual.adapters.base import Site, seed_of
-
-
-def place(name: str) -> tuple[str, str]:
-    """Return the layer and the kind of a weight, from its path.
-
-    >>> place("model.layers.3.self_attn.q_proj")
-    ('model.layers.3', 'self_attn.q_proj')
-    """
-    parts = name.split(".")
-    cut = max((k + 1 for k, part in enumerate(parts) if part.isdigit()), default=0)
-    return ".".join(parts[:cut]), ".".join(parts[cut:])
 
 
 def drawn(site: Site, shapes: Mapping[str, tuple[int, ...]]) -> nn.ParameterDict:

@@ -6,8 +6,9 @@
 
 From step ``first`` to ``last``, every ``every`` optimiser steps, the c of the least important
 ((t − first) / (last − first))³ of those that must go are set to zero, whichever weight they belong
-to. They may grow back until the last pruning, which leaves r per weight on average, for good. Steps
-count from attach through all tasks. For importance see ``components``.
+to; their moments are forgotten, so that momentum alone brings none back. They may grow back by
+their gradients until the last pruning, which leaves r per weight on average, for good. Steps count
+from attach through all tasks. For importance see ``components``.
 Trained numbers: r₀ (m + n + 1) per weight, pruned ones included.
 
 Reference: Mao et al. (2024), arXiv:2405.17357.
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from continual.adapters.base import Adapter, Site
@@ -136,6 +137,10 @@ class DynamicDoRA(Adapter):
         if progress is not None:
             self.budget.prune(self.site, progress, self.config.rank)
         return False
+
+    def cleared(self) -> Mapping[nn.Parameter, Tensor]:
+        """Every c that the last pruning took, so that only a gradient can bring it back."""
+        return self.parts.cleared()
 
     def begin_task(self, task: int) -> None:
         """The same components go on learning, and competing."""

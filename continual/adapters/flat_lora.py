@@ -106,7 +106,7 @@ class FlatLoRA(Adapter):
     @torch.no_grad()
     def before_step(self) -> None:
         """Draw the seed of this step's noise, and measure the rows of W'."""
-        norms = (self.weight.float() + self.delta_weight()).norm(dim=1)
+        norms = (self.weight.float() + self.delta_weight().float()).norm(dim=1)
         part = self.sigma * self.weight.shape[1] ** -0.5
         self.step = (part * norms, int(torch.randint(2**63 - 1, ())))
 

@@ -33,7 +33,7 @@ def weight_of(name: str, module: nn.Module) -> Tensor:
     Raises:
         InputError: the weight is packed (quantised) or not a floating-point matrix.
     """
-    weight = module.get_parameter("weight").detach()
+    weight = whole(module.get_parameter("weight").detach())
     if isinstance(module, nn.Linear):
         plain = weight.shape == (module.out_features, module.in_features)
     else:
@@ -46,10 +46,15 @@ def weight_of(name: str, module: nn.Module) -> Tensor:
     return weight.T if is_conv1d(module) else weight
 
 
+def whole(weight: Tensor) -> Tensor:
+    """Return all of a weight of which every process holds a part: all must ask at once."""
+    return weight.full_tensor() if type(weight).__name__ == "DTensor" else weight  # type: ignore[operator]
+
+
 def bias_of(module: nn.Module) -> Tensor | None:
     """Return the layer's frozen bias, detached; None where it has none."""
     bias = dict(module.named_parameters(recurse=False)).get("bias")
-    return None if bias is None else bias.detach()
+    return None if bias is None else whole(bias.detach())
 
 
 class AdaptedLinear(nn.Module):

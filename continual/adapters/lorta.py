@@ -5,11 +5,13 @@
 A (r, n) reads and B (d, r) writes for every layer l, kind of weight k (query, value, …) and head h,
 whose d outputs lie side by side; c^H, c^L, c^M say how much of each of the r terms goes where. B is
 zero at first. One tensor is carried through every task; ΔW has rank r.
-Trained numbers, for all weights of one shape together: r (n + d + m / d + L + M).
+Trained numbers, for all weights of one shape together: r (n + m + L + M) with L layers and M kinds;
+with ``head_size`` d, d + m / d in the place of m.
 
 Reference: Hounie et al. (2024), arXiv:2410.04060, as published (ihounie/lorta at fa13dcb).
 Deviations: weights of different shapes belong to different tensors; a layer is what lies before the
-last number in a weight's path, its kind what lies behind. Without ``head_size`` d = m, without c^H.
+first number in a weight's path, that included, its kind what lies behind. Without ``head_size`` B
+has m rows and there is no c^H.
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,8 @@ from torch.nn.functional import linear
 
 from continual.adapters.base import Adapter, Site
 from continual.adapters.checks import check_count, check_positive, check_rank, copy_state
-from continual.adapters.cp import drawn, place
+from continual.adapters.cp import drawn
+from continual.adapters.depth import in_block
 from continual.adapters.method import Method
 from continual.errors import InputError
 
@@ -68,7 +71,7 @@ class LoRTA(Adapter):
         """Take the factors of this shape, layer and kind, drawn by the first weight that asks."""
         super().__init__(site, config)
         (m, n), rank = site.weight.shape, check_rank(config.rank, site, "lorta")
-        heads, (layer, kind) = config.heads(site.name, m), place(site.name)
+        heads, (layer, kind) = config.heads(site.name, m), in_block(site.name)
         self.scale = config.alpha / rank
         ends = {"A": (rank, n), "B": (m // (heads or 1), rank)}
         ends |= {"heads": (heads, rank)} if heads else {}
@@ -124,11 +127,11 @@ class LoRTA(Adapter):
 
     @staticmethod
     def shared_numbers(config: LoRTAConfig, task: int, shapes: Shapes) -> int:
-        """Σ r (n + d + m / d + L + M) over the shapes (m, n)."""
+        """Σ r (n + m + L + M) over the shapes (m, n); with heads d + m / d instead of m."""
         total = 0
         for m, n in set(shapes.values()):
             names = [name for name, shape in shapes.items() if shape == (m, n)]
-            layers, kinds = (len(set(part)) for part in zip(*map(place, names), strict=True))
+            layers, kinds = (len(set(part)) for part in zip(*map(in_block, names), strict=True))
             heads = config.heads(names[0], m)
             total += config.rank * (n + m // (heads or 1) + heads + layers + kinds)
         return total
@@ -146,5 +149,5 @@ METHOD = Method(
     learning_rate=0.003,
     control=False,
     lora_export=True,
-    trained_numbers="r (n + d + m/d + L + M) per shape",
+    trained_numbers="r (n + m + L + M) per shape",
 )

@@ -3,6 +3,7 @@
 from torch import nn
 
 from continual.adapters.base import Site, seed_of
+from continual.adapters.depth import in_block
 
 
 class Lottery(nn.Module):
@@ -20,7 +21,7 @@ class Lottery(nn.Module):
 
     def join(self, site: Site) -> str:
         """Enter the layer of this weight; return its name."""
-        layer = layer_of(site.name)
+        layer = in_block(site.name)[0] or site.name
         self._seeds.setdefault(layer, site.seed)
         self._last = None
         return layer
@@ -33,16 +34,3 @@ class Lottery(nn.Module):
             count = max(1, round(share * len(lots)))
             self._last = asked, frozenset(sorted(lots, key=lots.__getitem__)[:count])
         return self._last[1]
-
-
-def layer_of(name: str) -> str:
-    """Return the path up to the first number in it, or all of it where there is none.
-
-    >>> layer_of("model.layers.3.self_attn.q_proj")
-    'model.layers.3'
-    >>> layer_of("classifier")
-    'classifier'
-    """
-    parts = name.split(".")
-    numbers = [k for k, part in enumerate(parts) if part.isdigit()]
-    return ".".join(parts[: numbers[0] + 1]) if numbers else name

@@ -60,12 +60,8 @@ class MELoRA(Adapter):
     def __init__(self, site: Site, config: MELoRAConfig) -> None:
         """Draw all of them as one pair, and divide it."""
         super().__init__(site, config)
+        self.check(site, config)
         m, n = site.weight.shape
-        if config.parts > min(m, n):
-            raise InputError(
-                f"melora of {config.parts} parts does not fit layer {site.name!r}, whose weight is "
-                f"({m}, {n}): a slice would be empty. Set parts to at most {min(m, n)}."
-            )
         self.scale = config.alpha / config.rank
         self.pair = Pair(site, config.rank, "melora")
         for name, size in {"rows": m, "columns": n}.items():
@@ -73,6 +69,16 @@ class MELoRA(Adapter):
             self.register_buffer(name, blocks, persistent=False)
         wider = (n / self.columns.sum(dim=1)).sqrt()  # a mini LoRA draws by its own fan-in
         self.pair.A.data *= wider @ self.columns
+
+    @staticmethod
+    def check(site: Site, config: MELoRAConfig) -> None:
+        """No slice may be empty."""
+        m, n = site.weight.shape
+        if config.parts > min(m, n):
+            raise InputError(
+                f"melora of {config.parts} parts does not fit layer {site.name!r}, whose weight is "
+                f"({m}, {n}): a slice would be empty. Set parts to at most {min(m, n)}."
+            )
 
     def _factors(self) -> tuple[Float[Tensor, "m d"], Float[Tensor, "d n"]]:
         """Return s [B_1 …] (m, k r) and [A_1; …] (k r, n), zero outside the blocks."""

@@ -20,8 +20,9 @@ class Method:
         adapter: what sits at each adapted weight; None if there is nothing.
         trains: what learns; the task heads do too, unless "nothing".
         learns: the same by the letters of its formula, without heads.
-        learning_rate: peak of AdamW where the run does not name one; those of adapters were chosen
-            by validation loss on the first task of `pydocs` (analysis/rates).
+        learning_rate: peak of AdamW where the run does not name one; chosen by
+            validation loss on the first task of `pydocs`, head-only's on that of `split-digits`
+            (analysis/all-methods); LoKO's is the filter's own step.
         control: whether it is there to keep the others honest.
         lora_export: whether ΔW has an exact low-rank form, written by factors.
         trained_numbers: closed formula for one (m, n) weight, without heads.

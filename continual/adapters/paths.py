@@ -79,7 +79,12 @@ class Paths(nn.Module):
 
     def pair(self, letter: str) -> tuple[Tensor, Tensor]:
         """Return (Xd, Xu) of a lora."""
-        return self.get_parameter(f"{letter}d"), self.get_parameter(f"{letter}u")
+        tensors = self._tensors()
+        return tensors[f"{letter}d"], tensors[f"{letter}u"]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The parameters by name, or what stands in for them in a functional call."""
+        return dict(self.named_parameters(recurse=False))
 
     def value(self, letter: str) -> Tensor | None:
         """Return X, to be broadcast to the weight's shape, or of one column; None for nothing."""
@@ -89,7 +94,7 @@ class Paths(nn.Module):
         if kind == "lora":
             down, up = self.pair(letter)
             return down @ up if letter in ON_WEIGHT else (down @ up[:, 0])[:, None]
-        down = self.get_parameter(f"{letter}d")
+        down = self._tensors()[f"{letter}d"]
         return down[:, :1] if kind == "vector" else down[:1, :1]
 
     def draw(self) -> None:

@@ -5,8 +5,9 @@
     e ← β e + (1 − β) (‖x_1‖², …, ‖x_n‖²)^½ at every step
 
 d_l is 0 in the first block of the network and 1 in the last, so with g = 1/2 the rank grows from
-r/2 to 3r/2 and r is its mean over evenly spaced blocks. What is cleared goes on learning: pruning
-is temporary. e is the accumulated size of each input over the tokens of a step.
+r/2 to 3r/2 and r is its mean over evenly spaced blocks. What is cleared goes on learning, from
+gradients that come after and without its old momentum: pruning is temporary. e is the accumulated
+size of each input over the tokens of a step.
 Trained numbers: r_l (m + n) per weight.
 
 Reference: Benedek and Wolf (2024), arXiv:2401.11316 (EACL Findings).
@@ -20,10 +21,16 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from continual.adapters.base import Adapter, Site
-from continual.adapters.checks import check_count, check_positive, check_weight, copy_state
+from continual.adapters.checks import (
+    check_count,
+    check_positive,
+    check_rank,
+    check_weight,
+    copy_state,
+)
 from continual.adapters.depth import depths
 from continual.adapters.method import Method
 from continual.adapters.pair import Pair
@@ -82,6 +89,12 @@ class PRILoRA(Adapter):
         self.register_buffer("sizes", torch.zeros(site.weight.shape[1], device=site.weight.device))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._seen = torch.zeros_like(self.sizes)
+        self._gone: Tensor | None = None  # what was cleared since the optimiser was last told
+
+    @staticmethod
+    def check(site: Site, config: PRILoRAConfig) -> None:
+        """The rank is that of the weight's depth."""
+        check_rank(config.rank_at(site.depth), site, "prilora")
 
     def forward(
         self, x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch m"]
@@ -97,6 +110,10 @@ class PRILoRA(Adapter):
         self.learning = True
         self._seen = torch.zeros_like(self.sizes)
 
+    def sums(self) -> list[Tensor]:
+        """The sizes of x."""
+        return [self._seen]
+
     @torch.no_grad()
     def after_step(self, lr: float) -> bool:
         """Take the inputs into the average, and clear the least of A when it is time."""
@@ -107,9 +124,15 @@ class PRILoRA(Adapter):
         if int(self.steps) % self.config.every == 0:
             importance = (self.pair.A.abs() * self.sizes).flatten()
             count = int(self.config.share * importance.numel())
-            lowest = importance.argsort(stable=True)[:count]
-            self.pair.A.view(-1)[lowest] = 0.0
+            self._gone = torch.zeros_like(self.pair.A, dtype=torch.bool)
+            self._gone.view(-1)[importance.argsort(stable=True)[:count]] = True
+            self.pair.A.masked_fill_(self._gone, 0.0)
         return False
+
+    def cleared(self) -> Mapping[nn.Parameter, Tensor]:
+        """The entries of A that the last clearing took: only gradients bring them back."""
+        gone, self._gone = self._gone, None
+        return {} if gone is None else {self.pair.A: gone}
 
     def delta_weight(self) -> Float[Tensor, "m n"]:
         """S B A."""

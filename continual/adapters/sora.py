@@ -13,7 +13,8 @@ Reference: Ding et al. (2023), arXiv:2311.11696.
 Deviations: the published script thresholds by ξ alone, whatever the learning rate
 (``compat="published"``); its ξ of 3e-4 at a rate of 8e-4 is the default ξ of 0.375 here. Its
 trainer's additional ℓ1 loss and its schedule of growing ξ are left out. Weight decay acts on g as
-on all numbers. Moments of closed gates are kept, so AdamW can open one again.
+on all numbers. Moments of closed gates are kept, as in the published optimiser:
+every step has its threshold, so a gate opens again only where mean gradients outweigh it.
 """
 
 from collections.abc import Mapping

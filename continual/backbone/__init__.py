@@ -1,7 +1,9 @@
 """Frozen pretrained models by name or path: what they read, what they say, how they are scored."""
 
 from continual.backbone.base import Backbone, DocumentNats, Encoded, Scored
-from continual.backbone.load import EMBEDDED, backbones, load_backbone, skeleton
+from continual.backbone.live import live_backbone
+from continual.backbone.load import backbones, load_backbone, skeleton
+from continual.backbone.places import EMBEDDED
 
 __all__ = [
     "EMBEDDED",
@@ -10,6 +12,7 @@ __all__ = [
     "Encoded",
     "Scored",
     "backbones",
+    "live_backbone",
     "load_backbone",
     "skeleton",
 ]

@@ -23,6 +23,7 @@ from torch.nn.functional import cross_entropy
 
 from continual.backbone.door import hash_weights
 from continual.backbone.heads import Heads
+from continual.backbone.passes import WHOLE, Share
 from continual.errors import InputError
 from continual.scenario import Candidates, Split, Task
 
@@ -34,7 +35,8 @@ class Scored:
     Attributes:
         id: of the example; the k-th further window of a document is ``id#k``.
         prediction: the predicted class name or generated text; empty for language modeling.
-        correct: 0 or 1; for language modeling the fraction of its tokens predicted right.
+        correct: 0 or 1; for language modeling the fraction of its tokens predicted right; for a
+            graded score of written text that score, in [0, 1].
         nats: -log p of the truth, summed over its tokens (language models), or over the
             candidate classes (heads).
         tokens: how many tokens ``nats`` sums over; 1 with a head.
@@ -110,29 +112,37 @@ class Backbone(nn.Module, ABC):
         model: the transformers model; adapters attach to its layers.
         heads: growing output layers by name; empty for language models, whose labels are text.
         device: where it computes.
+        sharded: whether every process holds a part of the weights, see `sharding`.
         max_length: longest input in tokens; 0 for images.
         kinds: the task kinds it can learn.
         measures_perplexity: whether `corpus` works.
+        revision: the commit on the hub that it was loaded from, or None.
     """
 
     family: str
     kinds: tuple[str, ...]
     measures_perplexity: bool
+    revision: str | None = None
+    sharded: bool = False
 
     def __init__(
         self, *, name: str, model: nn.Module, model_type: str, device: torch.device, max_length: int
     ) -> None:
         super().__init__()
         self.name = name
-        self.model: Any = model.requires_grad_(False).eval()
+        self.model: Any = model
         self.model_type = model_type
         self.device = device
         self.max_length = max_length
         self.heads = Heads(0)
-        self._fingerprint = hash_weights(model)
+        self._fingerprint = ""
 
     def fingerprint(self) -> str:
-        """Return the hash of the base weights, taken when they were loaded."""
+        """Return the hash of the base weights, taken when they were loaded.
+
+        Of a model that somebody else trains: taken when this is first called.
+        """
+        self._fingerprint = self._fingerprint or hash_weights(self.model)
         return self._fingerprint
 
     @abstractmethod
@@ -178,9 +188,14 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def score(
-        self, task: Task, encoded: Encoded, candidates: Candidates | None, batch_size: int
+        self,
+        task: Task,
+        encoded: Encoded,
+        candidates: Candidates | None,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[Scored]:
-        """Score every item in its own order, in inference mode and evaluation mode.
+        """Score every item of a share in its own order, in inference mode and evaluation mode.
 
         Raises:
             InputError: a classification task without candidates, or a truth that is not among them.
@@ -188,9 +203,17 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def corpus(
-        self, documents: Sequence[str], *, window: int, stride: int, batch_size: int
+        self,
+        documents: Sequence[str],
+        *,
+        window: int,
+        stride: int,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[DocumentNats]:
         """Score every token of every document exactly once, in rolling windows.
+
+        Of a share that is not the whole, tokens of other shares are NaN.
 
         Raises:
             InputError: this family assigns no probability to text, or a window that does not fit.

@@ -6,7 +6,7 @@ column and the vocabulary is projected on from there only. Positions are counted
 
 from collections.abc import Sequence
 from inspect import signature
-from math import fsum
+from math import fsum, nan
 from pathlib import Path
 from typing import Any, final
 
@@ -17,12 +17,13 @@ from continual.backbone.base import Answers, Backbone, DocumentNats, Encoded, Sc
 from continual.backbone.decoding import Reading, token_nats
 from continual.backbone.door import quiet
 from continual.backbone.encoded import EncodedText, encode_answers, encode_documents
-from continual.backbone.passes import by_length, evaluating
-from continual.backbone.scoring import score_generated, score_ranked, score_tokens, spoken
+from continual.backbone.passes import WHOLE, Share, by_length, evaluating
+from continual.backbone.scoring import score_ranked, score_tokens, spoken
 from continual.backbone.text import Codec, Ragged
 from continual.backbone.windows import check_window, rolling
+from continual.backbone.written import score_generated
 from continual.errors import InputError
-from continual.scenario import Candidates, Split, Task
+from continual.scenario import WRITTEN, Candidates, Split, Task
 
 
 @final
@@ -87,22 +88,41 @@ class CausalLM(Backbone):
         return spoken(self._predict(batch), batch, bool(known))
 
     def score(
-        self, task: Task, encoded: Encoded, candidates: Candidates | None, batch_size: int
+        self,
+        task: Task,
+        encoded: Encoded,
+        candidates: Candidates | None,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[Scored]:
         """Rank, generate or predict token by token, as ``task.score`` says."""
         if not isinstance(encoded, EncodedText):
             raise TypeError("score takes what this backbone's encode returned.")
         with evaluating(self):
             if task.kind == "language-modeling":
-                return score_tokens(self._predict, encoded, batch_size)
-            if task.score == "exact_match":
-                return score_generated(self._read, self.codec, task, encoded, batch_size)
+                return score_tokens(self._predict, encoded, batch_size, share)
+            if task.score in WRITTEN:
+                return score_generated(self._read, self.codec, task, encoded, batch_size, share)
             return score_ranked(
-                self._read, self.codec, task, encoded, candidates, batch_size, self.limit, True
+                self._read,
+                self.codec,
+                task,
+                encoded,
+                candidates,
+                batch_size,
+                self.limit,
+                True,
+                share,
             )
 
     def corpus(
-        self, documents: Sequence[str], *, window: int, stride: int, batch_size: int
+        self,
+        documents: Sequence[str],
+        *,
+        window: int,
+        stride: int,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[DocumentNats]:
         """Score every token of every document once, in the windows of `windows.rolling`."""
         check_window(window, stride, self.limit)
@@ -115,7 +135,7 @@ class CausalLM(Backbone):
                 owners.append(owner)
                 contexts.append(tokens[begin + 1 : first + 1])
                 targets.append(tokens[first + 1 : end + 1])
-        nats = self._window_nats(Ragged.of(contexts), Ragged.of(targets), batch_size)
+        nats = self._window_nats(Ragged.of(contexts), Ragged.of(targets), batch_size, share)
         shares: list[list[float]] = [[] for _ in rows]
         for owner, costs in zip(owners, nats, strict=True):
             shares[owner] += costs
@@ -139,12 +159,14 @@ class CausalLM(Backbone):
             self.model.save_pretrained(directory, state_dict=state)
             self.codec.tokenizer.save_pretrained(directory)
 
-    def _window_nats(self, contexts: Ragged, targets: Ragged, batch_size: int) -> list[list[float]]:
-        """Return the nats of every target token, window by window."""
-        nats: list[list[float]] = [[] for _ in targets.lengths]
+    def _window_nats(
+        self, contexts: Ragged, targets: Ragged, batch_size: int, share: Share
+    ) -> list[list[float]]:
+        """Return the nats of every target token, window by window; NaN outside the share."""
+        nats = [[nan] * int(length) for length in targets.lengths]
         filler, device = self.codec.filler, self.device
         with evaluating(self):
-            for chosen in by_length(targets.lengths * 2**20 - contexts.lengths, batch_size):
+            for chosen in by_length(targets.lengths * 2**20 - contexts.lengths, batch_size, share):
                 ids, mask = contexts.pad(chosen, filler, "left", device)
                 wanted, real = targets.pad(chosen, filler, "right", device)
                 logits = self._predict(

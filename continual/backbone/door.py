@@ -1,16 +1,17 @@
 """The door of transformers: quiet, explicit, offline where it must be, its errors in our words."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from continual._torchvision import ensure_torchvision
-from continual.backbone.refusals import ask, check_path
+from continual.backbone.refusals import ask, check_weights
 from continual.errors import InputError
 
 NAMED_WEIGHTS = 4  # how many missing weights an error lists
@@ -34,30 +35,27 @@ def quiet() -> Iterator[None]:
         chatter.set_tqdm_hook(hook)
 
 
-def read_config(name: str, source: str, trust_remote_code: bool, known: Sequence[str]) -> Any:
-    """Return the configuration of a model by hub id or local directory.
+def read_config(name: str, source: str, trust_remote_code: bool) -> Any:
+    """Return the configuration of a model.
 
     Args:
         name: what the user gave.
-        source: where that is, after embedded names were looked up.
+        source: the directory that holds it.
         trust_remote_code: run Python code that comes with the model.
-        known: the embedded names, for the error message.
 
     Raises:
-        InputError: no such model can be reached, or it needs code that the user did not allow.
+        InputError: it cannot be read, or it needs code that the user did not allow.
     """
-    check_path(name, source, known)
     with quiet():
         from transformers import AutoConfig
 
         return ask(
             lambda: AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code),
             name,
-            known,
         )
 
 
-def read_tokenizer(name: str, source: str, trust_remote_code: bool, known: Sequence[str]) -> Any:
+def read_tokenizer(name: str, source: str, trust_remote_code: bool) -> Any:
     """Return the fast tokenizer that belongs to a model.
 
     Raises:
@@ -69,7 +67,6 @@ def read_tokenizer(name: str, source: str, trust_remote_code: bool, known: Seque
         tokenizer = ask(
             lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code),
             name,
-            known,
         )
     if not tokenizer.is_fast:
         raise InputError(
@@ -87,13 +84,13 @@ def read_model(
     dtype: torch.dtype,
     attention: str | None,
     trust_remote_code: bool,
-    known: Sequence[str],
 ) -> nn.Module:
-    """Return the model of ``source`` as transformers' Auto class ``kind`` builds it.
+    """Return the model of a directory as transformers' Auto class ``kind`` builds it.
 
     Raises:
-        InputError: it cannot be reached or built, or the checkpoint lacks some of its weights.
+        InputError: it cannot be built, or the checkpoint is no safetensors or lacks some weights.
     """
+    check_weights(name, source)
     auto = _auto(kind)
     options = {} if attention is None else {"attn_implementation": attention}
     with quiet():
@@ -102,11 +99,11 @@ def read_model(
                 source,
                 dtype=dtype,
                 trust_remote_code=trust_remote_code,
+                use_safetensors=True,
                 output_loading_info=True,
                 **options,
             ),
             name,
-            known,
         )
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key.split("."))
     if missing:
@@ -137,15 +134,14 @@ def _auto(kind: str) -> Any:
     }[kind]
 
 
-def read_image_statistics(source: str) -> dict[str, Any]:
-    """Return ``preprocessor_config.json`` of a model, or an empty mapping where it has none."""
+def read_image_statistics(name: str, source: str) -> dict[str, Any]:
+    """Return ``preprocessor_config.json`` of a directory, or an empty mapping where it has none."""
+    if not (Path(source) / "preprocessor_config.json").is_file():
+        return {}
     with quiet():
         from transformers.image_processing_base import ImageProcessingMixin
 
-        try:
-            return ImageProcessingMixin.get_image_processor_dict(source)[0]
-        except OSError:
-            return {}
+        return ask(lambda: ImageProcessingMixin.get_image_processor_dict(source)[0], name)
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -1,7 +1,7 @@
 """Splits as flat arrays of token numbers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,24 +16,27 @@ from continual.scenario import Example, Task
 SLACK = 16  # positions kept free of a model's hard limit, for longer candidates that arrive later
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class EncodedText(Encoded):
     """Prompts, and targets where the model speaks.
 
     A batch holds ``prompt_ids``, ``prompt_mask`` (B, P), padded on ``side``; with targets also
-    ``target_ids``, ``target_mask`` (B, T), padded on the right; with classes ``label`` (B,), the
-    numbers that `Heads.number` gave them.
+    ``target_ids``, ``target_mask`` (B, T), padded on the right, and ``target_rows`` (N,), where the
+    tokens lie in these when rows are put behind each other; with classes ``label`` (B,), the
+    numbers that `Heads.number` gave them, which stay in this process' memory.
 
     Attributes:
         truths: the class name or target text of every item; empty for language modeling.
+        sources: the text of every item where the task's score compares with it, else empty.
     """
 
     ids: list[str]
-    truths: list[str]
-    truncated: int
+    truths: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    truncated: int = 0
     prompts: Ragged
-    targets: Ragged | None
-    numbers: np.ndarray
+    targets: Ragged | None = None
+    numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     filler: int
     side: str
     device: torch.device
@@ -44,15 +47,16 @@ class EncodedText(Encoded):
             self.lengths = self.lengths + self.targets.lengths
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
-        """Return these items padded to the longest of them, on the backbone's device."""
+        """Return these items padded to the longest of them; all but labels on the device."""
         ids, mask = self.prompts.pad(indices, self.filler, self.side, self.device)
         batch = {"prompt_ids": ids, "prompt_mask": mask}
         if self.targets is not None:
             ids, mask = self.targets.pad(indices, self.filler, "right", self.device)
             batch |= {"target_ids": ids, "target_mask": mask}
+            batch["target_rows"] = self.targets.places(indices, self.device)
         if len(self.numbers):
             chosen = self.numbers[np.asarray(indices, dtype=np.int64)]
-            batch["label"] = torch.from_numpy(chosen).to(self.device)
+            batch["label"] = torch.from_numpy(chosen)
         return batch
 
 
@@ -77,12 +81,14 @@ def encode_answers(
         separate: the answer is read by a decoder of its own (encoder-decoder models).
         device: of the batches.
     """
-    ids, filled, answers, truths = [], [], [], []
+    ids, filled, answers, truths, sources = [], [], [], [], []
     for example in examples:
         ids.append(example.id)
         filled.append(fill(task.prompt, example))
         answers.append(example.target)
         truths.append(class_name(task, example) if task.labels else example.target)
+        if task.score == "sari":
+            sources.append(example.text)
     targets = codec.targets(answers, space=not separate)
     room = [max_length] * len(ids)
     if not separate:
@@ -94,10 +100,10 @@ def encode_answers(
     return EncodedText(
         ids=ids,
         truths=truths,
+        sources=sources,
         truncated=truncated,
         prompts=Ragged.of([[*before, *row, *after] or start for row in rows]),
         targets=Ragged.of(targets),
-        numbers=np.zeros(0, dtype=np.int64),
         filler=codec.filler,
         side="right" if separate else "left",
         device=device,
@@ -142,11 +148,8 @@ def encode_documents(
         raise InputError(f"the documents of task {task.name!r} hold no token; check its data.")
     return EncodedText(
         ids=ids,
-        truths=[],
-        truncated=0,
         prompts=Ragged.of(contexts),
         targets=Ragged.of(targets),
-        numbers=np.zeros(0, dtype=np.int64),
         filler=codec.filler,
         side="left",
         device=device,
@@ -179,7 +182,6 @@ def encode_texts(
         truths=truths,
         truncated=truncated,
         prompts=Ragged.of([[*codec.before, *row, *codec.after] or [codec.filler] for row in rows]),
-        targets=None,
         numbers=np.array([number(truth) for truth in truths], dtype=np.int64),
         filler=codec.filler,
         side="right",

@@ -21,11 +21,11 @@ from continual.backbone.causal_lm import CausalLM
 from continual.backbone.door import quiet
 from continual.backbone.encoded import EncodedText, encode_texts
 from continual.backbone.heads import Heads
-from continual.backbone.passes import evaluating
+from continual.backbone.passes import WHOLE, Share, evaluating
 from continual.backbone.scoring import head_answers, score_heads
 from continual.backbone.text import Codec
 from continual.errors import InputError
-from continual.scenario import Candidates, Split, Task
+from continual.scenario import WRITTEN, Candidates, Split, Task
 
 
 @final
@@ -62,9 +62,9 @@ class Encoder(Backbone):
     def encode(self, task: Task, split: Split) -> Encoded:
         """Tokenize a split once; see `encode_texts`."""
         self.refuse_kind(task)
-        if task.score == "exact_match":
+        if task.score in WRITTEN:
             raise InputError(
-                f"task {task.name!r} wants free text (exact_match) and backbone "
+                f"task {task.name!r} wants free text ({task.score}) and backbone "
                 f"{self.name!r} is an encoder with a head; use score: accuracy, or another model."
             )
         return encode_texts(
@@ -89,23 +89,43 @@ class Encoder(Backbone):
         )
 
     def score(
-        self, task: Task, encoded: Encoded, candidates: Candidates | None, batch_size: int
+        self,
+        task: Task,
+        encoded: Encoded,
+        candidates: Candidates | None,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[Scored]:
         """Score every text by the candidates' head."""
         if not isinstance(encoded, EncodedText):
             raise TypeError("score takes what this backbone's encode returned.")
         with evaluating(self):
             return score_heads(
-                self._features, self.heads, task, encoded, encoded.truths, candidates, batch_size
+                self._features,
+                self.heads,
+                task,
+                encoded,
+                encoded.truths,
+                candidates,
+                batch_size,
+                share,
             )
 
     def corpus(
-        self, documents: Sequence[str], *, window: int, stride: int, batch_size: int
+        self,
+        documents: Sequence[str],
+        *,
+        window: int,
+        stride: int,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[DocumentNats]:
         """Score running text by the language model's own output layer; an encoder has none."""
         if self.speaker is None:
             raise self.no_corpus()
-        return self.speaker.corpus(documents, window=window, stride=stride, batch_size=batch_size)
+        return self.speaker.corpus(
+            documents, window=window, stride=stride, batch_size=batch_size, share=share
+        )
 
     def pieces(self, document: str) -> list[str]:
         """Return the language model's tokens of a document."""

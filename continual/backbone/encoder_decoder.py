@@ -15,11 +15,12 @@ from continual.backbone.base import Answers, Backbone, DocumentNats, Encoded, Sc
 from continual.backbone.decoding import Reading
 from continual.backbone.door import quiet
 from continual.backbone.encoded import EncodedText, encode_answers
-from continual.backbone.passes import evaluating
-from continual.backbone.scoring import score_generated, score_ranked, spoken
+from continual.backbone.passes import WHOLE, Share, evaluating
+from continual.backbone.scoring import score_ranked, spoken
 from continual.backbone.text import Codec
+from continual.backbone.written import score_generated
 from continual.errors import InputError
-from continual.scenario import Candidates, Split, Task
+from continual.scenario import WRITTEN, Candidates, Split, Task
 
 
 @final
@@ -86,20 +87,31 @@ class EncoderDecoder(Backbone):
         return spoken(logits, batch, bool(known))
 
     def score(
-        self, task: Task, encoded: Encoded, candidates: Candidates | None, batch_size: int
+        self,
+        task: Task,
+        encoded: Encoded,
+        candidates: Candidates | None,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[Scored]:
         """Rank or generate, as ``task.score`` says."""
         if not isinstance(encoded, EncodedText):
             raise TypeError("score takes what this backbone's encode returned.")
         with evaluating(self):
-            if task.score == "exact_match":
-                return score_generated(self._read, self.codec, task, encoded, batch_size)
+            if task.score in WRITTEN:
+                return score_generated(self._read, self.codec, task, encoded, batch_size, share)
             return score_ranked(
-                self._read, self.codec, task, encoded, candidates, batch_size, None, False
+                self._read, self.codec, task, encoded, candidates, batch_size, None, False, share
             )
 
     def corpus(
-        self, documents: Sequence[str], *, window: int, stride: int, batch_size: int
+        self,
+        documents: Sequence[str],
+        *,
+        window: int,
+        stride: int,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[DocumentNats]:
         """Raise: the model gives answers a probability, not running text."""
         raise self.no_corpus()

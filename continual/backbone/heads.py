@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from continual.backbone.transfer import on_device
 from continual.errors import InputError
 from continual.scenario import Candidates
 
@@ -89,29 +90,30 @@ class Heads(nn.Module):
         weight, bias, known = self._rows(head, labels)
         if known != list(labels):
             place = {label: k for k, label in enumerate(known)}
-            order = torch.tensor([place[label] for label in labels], device=weight.device)
+            order = on_device(torch.tensor([place[label] for label in labels]), weight.device)
             weight, bias = weight[order], bias[order]
         return linear(features.float(), weight, bias).float()
 
     def columns(self, numbers: Int[Tensor, " b"], candidates: Candidates) -> Int[Tensor, " b"]:
-        """Return the candidate index of every label number.
+        """Return the candidate index of every label number, on the heads' device.
+
+        The numbers lie in this process' memory, where they are looked up.
 
         Raises:
             InputError: a label that is not among the candidates.
         """
-        place = {self.number(label): k for k, label in enumerate(candidates.labels)}
+        known = torch.tensor([self.number(label) for label in candidates.labels])
         table = torch.full((len(self._numbers),), -1)
-        for number, k in place.items():
-            table[number] = k
-        found = table.to(numbers.device)[numbers]
-        if bool((found < 0).any()):
+        table[known] = torch.arange(len(known))
+        found = table[numbers]
+        if (found.numpy() < 0).any():
             names = {number: label for label, number in self._numbers.items()}
             missing = sorted({names[int(n)] for n in numbers[found < 0]})
             raise InputError(
                 f"the labels {missing} are not among the candidates {list(candidates.labels)} of "
                 f"head {candidates.head!r}; take the candidates of an experience that has them."
             )
-        return found
+        return on_device(found, self.device)
 
     def _rows(self, head: str, labels: Sequence[str]) -> tuple[Tensor, Tensor, list[str]]:
         """Return weights, biases and names of the head's rows, then of labels it does not have."""

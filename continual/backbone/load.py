@@ -13,13 +13,9 @@ from continual.backbone.base import Backbone
 from continual.backbone.causal_lm import CausalLM
 from continual.backbone.encoder import Encoder
 from continual.backbone.encoder_decoder import EncoderDecoder
+from continual.backbone.places import EMBEDDED, find
 from continual.backbone.vision import Images, Vision
 from continual.errors import InputError
-
-EMBEDDED: dict[str, Path] = {
-    path.parent.name: path.parent
-    for path in sorted((Path(__file__).parent / "embedded").glob("*/config.json"))
-}
 
 # Vision transformers whose first output token is CLS, the feature that our heads read.
 CLS_VISION = (
@@ -54,6 +50,7 @@ def load_backbone(
     trust_remote_code: bool = False,
     max_length: int | None = None,
     heads: bool = False,
+    revision: str | None = None,
 ) -> Backbone:
     """Load a frozen pretrained model.
 
@@ -67,22 +64,23 @@ def load_backbone(
             model's own bound, at most 1024.
         heads: let a causal language model classify by heads of ours over its last token, instead of
             by the words of its labels. Encoders and vision transformers always do.
+        revision: branch, tag or commit of a hub id; None is its main branch.
 
     Raises:
-        InputError: an option that does not exist, a model that cannot be reached or is of no
-            supported family, or a length beyond its positions.
+        InputError: an option that does not exist, a model that cannot be had, has no weights as
+            safetensors or is of no supported family, or a length beyond its positions.
     """
     chosen = {
         "dtype": options.parse_dtype(dtype),
         "attention": options.parse_attention(attention),
         "trust_remote_code": trust_remote_code,
-        "known": tuple(EMBEDDED),
     }
     place = options.parse_device(device)
-    source = str(EMBEDDED.get(name, Path(name).expanduser() if name.startswith("~") else name))
-    config = door.read_config(name, source, trust_remote_code, chosen["known"])
+    source, commit = find(name, revision, trust_remote_code)
+    config = door.read_config(name, source, trust_remote_code)
     family = family_of(config.to_dict(), name)
     model = _without_pooler(door.read_model(family, name, source, **chosen))
+    model = model.requires_grad_(False).eval()
     facts = {
         "name": name,
         "model": model.to(place),
@@ -90,10 +88,15 @@ def load_backbone(
         "device": place,
     }
     if family == "vision":
-        images = Images(config, door.read_image_statistics(source))
-        return Vision(**facts, width=config.hidden_size, images=images).eval()
-    loaded = _text_backbone(family, facts, config, source, trust_remote_code, max_length)
-    return _with_heads(loaded, config.hidden_size).eval() if heads else loaded.eval()
+        images = Images(config, door.read_image_statistics(name, source))
+        loaded = Vision(**facts, width=config.hidden_size, images=images)
+    else:
+        tokenizer = door.read_tokenizer(name, source, trust_remote_code)
+        loaded = text_backbone(family, facts, config, tokenizer, max_length)
+        loaded = _with_heads(loaded, config.hidden_size) if heads else loaded
+    loaded.revision = commit
+    loaded.fingerprint()  # of the weights as they are now
+    return loaded.eval()
 
 
 def skeleton(name: str, *, trust_remote_code: bool = False) -> tuple[nn.Module, str]:
@@ -106,8 +109,8 @@ def skeleton(name: str, *, trust_remote_code: bool = False) -> tuple[nn.Module, 
     Raises:
         InputError: no such model can be reached, or it is of no supported family.
     """
-    source = str(EMBEDDED.get(name, Path(name).expanduser() if name.startswith("~") else name))
-    config = door.read_config(name, source, trust_remote_code, tuple(EMBEDDED))
+    source, _ = find(name, None, trust_remote_code, weights=False)
+    config = door.read_config(name, source, trust_remote_code)
     family = family_of(config.to_dict(), name)
     empty = door.empty_model(family, config, trust_remote_code)
     return _without_pooler(empty), config.model_type
@@ -120,15 +123,21 @@ def _without_pooler(model: nn.Module) -> nn.Module:
     return model
 
 
-def _text_backbone(
-    family: str,
-    facts: dict[str, Any],
-    config: Any,
-    source: str,
-    trust_remote_code: bool,
-    max_length: int | None,
+def text_backbone(
+    family: str, facts: dict[str, Any], config: Any, tokenizer: Any, max_length: int | None
 ) -> Backbone:
-    tokenizer = door.read_tokenizer(facts["name"], source, trust_remote_code, tuple(EMBEDDED))
+    """Return the backbone of a family that reads text.
+
+    Args:
+        family: causal-lm, encoder or encoder-decoder.
+        facts: name, model, model_type and device.
+        config: of the model.
+        tokenizer: of the model, a fast one.
+        max_length: longest input in tokens; None is the model's own bound, at most 1024.
+
+    Raises:
+        InputError: a length beyond the model's positions, or a model that cannot be asked.
+    """
     limit = _positions(config)
     facts = facts | {
         "tokenizer": tokenizer,

@@ -1,11 +1,14 @@
 """What goes wrong while a model is looked up, and what to do about it, in our words."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from continual.errors import InputError, nearest
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def check_path(name: str, source: str, known: Sequence[str]) -> None:
@@ -24,8 +27,21 @@ def check_path(name: str, source: str, known: Sequence[str]) -> None:
         )
 
 
-def ask(read: Callable[[], Any], name: str, known: Sequence[str]) -> Any:
-    """Call transformers and tell its failures as InputErrors."""
+def check_weights(name: str, folder: str) -> None:
+    """Raise an InputError where a directory's weights are not safetensors."""
+    path = Path(folder)
+    if any(path.glob("*.safetensors")):
+        return
+    others = sorted(file.name for file in path.iterdir() if file.suffix in PICKLED)
+    raise InputError(
+        f"the directory of backbone {name!r} holds no weights as safetensors"
+        f"{f', only {others[:4]}' if others else ''}. Pickled weights can run code when they are "
+        "read, so they are not: write the model again with save_pretrained of transformers 5."
+    )
+
+
+def ask(read: Callable[[], Any], name: str) -> Any:
+    """Call transformers on files that are there, and tell its failures as InputErrors."""
     try:
         return read()
     except ImportError as error:
@@ -36,28 +52,16 @@ def ask(read: Callable[[], Any], name: str, known: Sequence[str]) -> Any:
         if "trust_remote_code" in str(error):
             raise InputError(
                 f"backbone {name!r} comes with its own Python code, which was not run; read it, "
-                "and if you trust it pass trust_remote_code=True."
+                "and if you trust it set backbone.trust_remote_code=true "
+                "(in Python: trust_remote_code=True)."
             ) from error
         raise InputError(
             f"transformers cannot load backbone {name!r}: {_first_line(error)}"
         ) from error
-    except OSError as error:
-        raise _unreachable(name, known, error) from error
-
-
-def _unreachable(name: str, known: Sequence[str], error: OSError) -> InputError:
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    how = (
-        "HF_HUB_OFFLINE is set, so only models already in the cache can be read: unset it"
-        if offline
-        else "it is neither a local directory nor, as far as could be seen, on the hub: check the "
-        "spelling, the network and your access"
-    )
-    return InputError(
-        f"cannot load backbone {name!r}: {how}, or give a local directory or one of the embedded "
-        f"backbones {list(known)}{nearest(name, known) or '.'} "
-        f"(transformers said: {_first_line(error)})"
-    )
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"transformers cannot read the files of backbone {name!r}: {_first_line(error)}"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

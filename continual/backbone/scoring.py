@@ -1,39 +1,24 @@
 """The scores of language models and of heads, example by example.
 
 Classification with a language model ranks the candidates by their summed log-probability after the
-prompt (accuracy), or lets the model write freely and compares (exact match). Two texts match where
-they are equal in lower case, with runs of white space made one space, and without punctuation and
-white space at either end; punctuation inside counts, so that 3.14 is not 314.
+prompt (accuracy), or lets the model write freely (`continual.backbone.written`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from string import punctuation, whitespace
 
 import numpy as np
 from torch import Tensor
 
 from continual.backbone.base import Answers, Encoded, Scored
-from continual.backbone.decoding import Reading, follow, greedy, rank, token_nats
+from continual.backbone.decoding import Reading, rank, token_nats
 from continual.backbone.encoded import EncodedText
 from continual.backbone.heads import Heads
-from continual.backbone.passes import by_length, scored_task
+from continual.backbone.passes import WHOLE, Share, by_length, scored_task
 from continual.backbone.text import Codec
 from continual.errors import InputError
 from continual.scenario import Candidates, Task
 
 Batch = dict[str, Tensor]
-
-
-def normalise(text: str) -> str:
-    """Return the form in which two answers are compared.
-
-    >>> normalise("  The  Answer: 3.14. ")
-    'the answer: 3.14'
-    >>> normalise("?!")
-    '?!'
-    """
-    plain = " ".join(text.lower().split())
-    return plain.strip(punctuation + whitespace) or plain
 
 
 def score_ranked(
@@ -45,6 +30,7 @@ def score_ranked(
     batch_size: int,
     limit: int | None,
     space: bool,
+    share: Share = WHOLE,
 ) -> list[Scored]:
     """Rank the candidates of every example by log-probability.
 
@@ -57,6 +43,7 @@ def score_ranked(
         batch_size: prompts at a time.
         limit: positions that prompt and answer share, or None.
         space: whether an answer follows the prompt's last token, after a space.
+        share: which examples.
     """
     candidates = scored_task(task, candidates)
     truths = truth_columns(task, encoded.truths, candidates)
@@ -64,7 +51,7 @@ def score_ranked(
     lengths = np.array([len(answer) for answer in answers])
     _check_room(task, encoded, int(lengths.max()), limit)
     found: dict[int, Scored] = {}
-    for chosen in by_length(encoded.lengths, batch_size):
+    for chosen in by_length(encoded.lengths, batch_size, share):
         table = rank(read(encoded.batch(chosen)), answers).cpu().numpy()
         for item, row in zip(chosen.tolist(), table, strict=True):
             best, true = int(row.argmax()), int(truths[item])
@@ -75,52 +62,18 @@ def score_ranked(
                 nats=float(-row[true]),
                 tokens=int(lengths[true]),
             )
-    return [found[item] for item in range(len(encoded))]
-
-
-def score_generated(
-    read: Callable[[Batch], Reading],
-    codec: Codec,
-    task: Task,
-    encoded: EncodedText,
-    batch_size: int,
-) -> list[Scored]:
-    """Let the model write, and compare with the target.
-
-    It writes at most as many tokens as the longest target of the split has. ``nats`` are those of
-    the target itself.
-    """
-    targets = encoded.targets
-    if targets is None:
-        raise InputError(f"the split of task {task.name!r} was encoded without targets.")
-    texts = encoded.truths
-    if task.labels:
-        texts = [task.text_for(truth) for truth in texts]
-    steps = int(targets.lengths.max(initial=1))
-    found: dict[int, Scored] = {}
-    for chosen in by_length(encoded.lengths, batch_size):
-        batch = encoded.batch(chosen)
-        reading = read(batch)
-        nats = follow(reading, batch["target_ids"], batch["target_mask"]).tolist()
-        rows = greedy(reading, steps, codec.end)
-        for item, row, cost in zip(chosen.tolist(), rows, nats, strict=True):
-            text = codec.decode(row)
-            found[item] = Scored(
-                id=encoded.ids[item],
-                prediction=text,
-                correct=float(normalise(text) == normalise(texts[item])),
-                nats=cost,
-                tokens=int(targets.lengths[item]),
-            )
-    return [found[item] for item in range(len(encoded))]
+    return [found[item] for item in sorted(found)]
 
 
 def score_tokens(
-    predict: Callable[[Batch], Tensor], encoded: EncodedText, batch_size: int
+    predict: Callable[[Batch], Tensor],
+    encoded: EncodedText,
+    batch_size: int,
+    share: Share = WHOLE,
 ) -> list[Scored]:
     """Score every token of running text; ``correct`` is the fraction predicted right."""
     found: dict[int, Scored] = {}
-    for chosen in by_length(encoded.lengths, batch_size):
+    for chosen in by_length(encoded.lengths, batch_size, share):
         batch = encoded.batch(chosen)
         logits, mask = predict(batch), batch["target_mask"]
         nats = (token_nats(logits, batch["target_ids"]).double() * mask).sum(-1).tolist()
@@ -130,7 +83,7 @@ def score_tokens(
             found[item] = Scored(
                 id=encoded.ids[item], prediction="", correct=hit / count, nats=cost, tokens=count
             )
-    return [found[item] for item in range(len(encoded))]
+    return [found[item] for item in sorted(found)]
 
 
 def score_heads(
@@ -141,12 +94,13 @@ def score_heads(
     truths: list[str],
     candidates: Candidates | None,
     batch_size: int,
+    share: Share = WHOLE,
 ) -> list[Scored]:
     """Score every example by the head of the candidates; ``nats`` are over those classes."""
     candidates = scored_task(task, candidates)
     columns = truth_columns(task, truths, candidates)
     found: dict[int, Scored] = {}
-    for chosen in by_length(encoded.lengths, batch_size):
+    for chosen in by_length(encoded.lengths, batch_size, share):
         logits = heads.logits(features(encoded.batch(chosen)), candidates.head, candidates.labels)
         table = logits.double().log_softmax(-1).cpu().numpy()
         for item, row in zip(chosen.tolist(), table, strict=True):
@@ -158,14 +112,16 @@ def score_heads(
                 nats=float(-row[true]),
                 tokens=1,
             )
-    return [found[item] for item in range(len(encoded))]
+    return [found[item] for item in sorted(found)]
 
 
 def spoken(logits: Tensor, batch: Batch, beside: bool) -> Answers:
     """Return the answers of a language model, given logits (B, T, V) of its target tokens."""
-    chosen = batch["target_mask"].bool()
-    said = logits[chosen].float()
-    return Answers(logits=said, truth=batch["target_ids"][chosen], beside=(said,) if beside else ())
+    rows, said, truth = batch["target_rows"], logits.flatten(0, 1), batch["target_ids"].flatten()
+    if len(rows) < len(said):  # padding among them; where there is none, nothing is copied
+        said, truth = said[rows], truth[rows]
+    said = said.float()
+    return Answers(logits=said, truth=truth, beside=(said,) if beside else ())
 
 
 def truth_columns(task: Task, truths: Iterable[str], candidates: Candidates) -> np.ndarray:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from continual.backbone.door import quiet
+from continual.backbone.transfer import on_device
 from continual.errors import InputError
 from continual.scenario import Example, Task
 
@@ -52,16 +53,25 @@ class Ragged:
     ) -> tuple[Tensor, Tensor]:
         """Return ids and mask (1 where real), both (B, longest), padded on ``side``."""
         chosen = np.asarray(indices, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        lengths = self._lengths(chosen)[:, None]
         width = int(lengths.max(initial=0))
-        column = np.arange(width)
-        left = width - lengths if side == "left" else np.zeros_like(lengths)
-        mask = (column >= left[:, None]) & (column < (left + lengths)[:, None])
-        ids = np.full(mask.shape, filler, dtype=np.int64)
-        rows = [self.flat[self.starts[k] : self.starts[k + 1]] for k in chosen]
-        if rows:
-            ids[mask] = np.concatenate(rows)
-        return torch.from_numpy(ids).to(device), torch.from_numpy(mask.astype(np.int64)).to(device)
+        place = np.arange(width) - (width - lengths if side == "left" else np.zeros_like(lengths))
+        mask = (place >= 0) & (place < lengths)
+        ids = self.flat.take(self.starts[chosen, None] + place, mode="clip").astype(np.int64)
+        ids[~mask] = filler
+        return (
+            on_device(torch.from_numpy(ids), device),
+            on_device(torch.from_numpy(mask.astype(np.int64)), device),
+        )
+
+    def places(self, indices: Sequence[int] | np.ndarray, device: torch.device) -> Tensor:
+        """Return where the tokens lie in what ``pad`` on the right gives, row behind row, (N,)."""
+        lengths = self._lengths(np.asarray(indices, dtype=np.int64))
+        mask = np.arange(int(lengths.max(initial=0))) < lengths[:, None]
+        return on_device(torch.from_numpy(np.flatnonzero(mask)), device)
+
+    def _lengths(self, chosen: np.ndarray) -> np.ndarray:
+        return self.starts[chosen + 1] - self.starts[chosen]  # never of the whole split
 
 
 class Codec:

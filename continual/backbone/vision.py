@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any, final
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -19,15 +20,15 @@ from torch.nn.functional import interpolate
 
 from continual.backbone.base import Answers, Backbone, DocumentNats, Encoded, Scored
 from continual.backbone.door import quiet
-from continual.backbone.encoded import class_name
 from continual.backbone.heads import Heads
-from continual.backbone.passes import evaluating
+from continual.backbone.passes import WHOLE, Share, evaluating
 from continual.backbone.scoring import head_answers, score_heads
+from continual.backbone.transfer import on_device
 from continual.errors import InputError
 from continual.scenario import Candidates, Split, Task
 
 LUMA = (0.299, 0.587, 0.114)
-KEPT_BYTES = 2**30  # prepared images beyond this are made again for every batch
+KEPT_BYTES = 2**30  # prepared images of all splits beyond this are made again for every batch
 
 
 class Images:
@@ -74,35 +75,45 @@ class Images:
 
 
 class EncodedImages(Encoded):
-    """Images, prepared once where they fit in memory; a batch holds ``pixels`` and ``label``."""
+    """Images, prepared once where they fit in memory; a batch holds ``pixels`` and ``label``.
+
+    Attributes:
+        size: bytes of the prepared images that are kept, 0 where each batch makes its own.
+    """
 
     def __init__(
-        self, task: Task, split: Split, images: Images, heads: Heads, device: torch.device
+        self,
+        task: Task,
+        split: Split,
+        images: Images,
+        heads: Heads,
+        device: torch.device,
+        room: int,
     ) -> None:
         self.split, self.images, self.device = split, images, device
         self.task = task
-        self.ids, self.truths = [], []
+        self.ids = split.column("id")
         self.truncated = 0
-        size = images.channels * images.size[0] * images.size[1] * 4
+        self.truths = [task.labels[label] for label in split.column("label")]
+        self.size = 4 * len(split) * images.channels * images.size[0] * images.size[1]
         self._kept: Tensor | None = None
-        if len(split) * size <= KEPT_BYTES:
+        if self.size <= room:
             self._kept = torch.empty(len(split), images.channels, *images.size)
-        for k, example in enumerate(split):
-            self.ids.append(example.id)
-            self.truths.append(class_name(task, example))
-            if self._kept is not None:
+            for k, example in enumerate(split):
                 self._kept[k] = self._pixels(example.image, example.id)
+        else:
+            self.size = 0
         self.lengths = np.ones(len(self.ids), dtype=np.int64)
         self.numbers = torch.tensor([heads.number(truth) for truth in self.truths])
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
-        """Return these images (B, C, H, W) and their labels, on the backbone's device."""
+        """Return these images (B, C, H, W) on the backbone's device, and their labels' numbers."""
         chosen = [int(k) for k in indices]
         if self._kept is not None:
             pixels = self._kept[chosen]
         else:
             pixels = torch.stack([self._pixels(self.split[k].image, self.ids[k]) for k in chosen])
-        return {"pixels": pixels.to(self.device), "label": self.numbers[chosen].to(self.device)}
+        return {"pixels": on_device(pixels, self.device), "label": self.numbers[chosen]}
 
     def _pixels(self, image: np.ndarray | None, name: str) -> Tensor:
         if image is None:
@@ -131,6 +142,7 @@ class Vision(Backbone):
         super().__init__(name=name, model=model, model_type=model_type, device=device, max_length=0)
         self.heads = Heads(width, device)
         self.images = images
+        self._encoded: WeakSet[EncodedImages] = WeakSet()
 
     def begin_experience(self, candidates: Candidates, seed: int) -> None:
         """Grow the candidates' head; what it knew stays bit for bit."""
@@ -139,7 +151,10 @@ class Vision(Backbone):
     def encode(self, task: Task, split: Split) -> Encoded:
         """Resize and normalise a split; see the module."""
         self.refuse_kind(task)
-        return EncodedImages(task, split, self.images, self.heads, self.device)
+        room = KEPT_BYTES - sum(other.size for other in self._encoded)
+        encoded = EncodedImages(task, split, self.images, self.heads, self.device, room)
+        self._encoded.add(encoded)
+        return encoded
 
     def answers(
         self,
@@ -150,22 +165,40 @@ class Vision(Backbone):
     ) -> Answers:
         """Answer every example by the candidates' head."""
         return head_answers(
-            self.heads, self._features(batch), batch["label"], candidates, current_only, known
+            self.heads, self.features(batch), batch["label"], candidates, current_only, known
         )
 
     def score(
-        self, task: Task, encoded: Encoded, candidates: Candidates | None, batch_size: int
+        self,
+        task: Task,
+        encoded: Encoded,
+        candidates: Candidates | None,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[Scored]:
         """Score every image by the candidates' head."""
         if not isinstance(encoded, EncodedImages):
             raise TypeError("score takes what this backbone's encode returned.")
         with evaluating(self):
             return score_heads(
-                self._features, self.heads, task, encoded, encoded.truths, candidates, batch_size
+                self.features,
+                self.heads,
+                task,
+                encoded,
+                encoded.truths,
+                candidates,
+                batch_size,
+                share,
             )
 
     def corpus(
-        self, documents: Sequence[str], *, window: int, stride: int, batch_size: int
+        self,
+        documents: Sequence[str],
+        *,
+        window: int,
+        stride: int,
+        batch_size: int,
+        share: Share = WHOLE,
     ) -> list[DocumentNats]:
         """Raise: a vision model reads no text."""
         raise self.no_corpus()
@@ -177,6 +210,7 @@ class Vision(Backbone):
         statistics = dumps(self.images.statistics, indent=2, sort_keys=True)
         (Path(directory) / "preprocessor_config.json").write_text(statistics + "\n")
 
-    def _features(self, batch: dict[str, Tensor]) -> Tensor:
+    def features(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return what the heads read of a batch: (B, d), the CLS token of every image."""
         weight = next(self.model.parameters())
         return self.model(pixel_values=batch["pixels"].to(weight.dtype)).last_hidden_state[:, 0]

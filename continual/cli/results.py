@@ -21,7 +21,7 @@ class Form(StrEnum):
     merged = "merged"
 
 
-@app.command(epilog="Example: continual report runs/study/* --out forgetting.html")
+@app.command(epilog="Example: continual report runs/study/*-seed* --out forgetting.html")
 def report(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")],
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
@@ -34,7 +34,7 @@ def report(
     typer.echo(f"report: {page.resolve()}\nmarkdown: {text.resolve()}")
 
 
-@app.command(epilog="Example: continual compare runs/study/* --baseline lora")
+@app.command(epilog="Example: continual compare runs/study/*-seed* --baseline lora")
 def compare(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.")],
     baseline: Baseline = None,

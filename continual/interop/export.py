@@ -1,20 +1,24 @@
 """From a run directory to what others load: a PEFT LoRA adapter, or whole merged weights."""
 
-import json
 import shutil
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from continual._torchvision import ensure_torchvision
 from continual.adapters import METHODS, Adaptation
 from continual.backbone import Backbone, load_backbone
 from continual.errors import InputError
-from continual.interop.peft import TASK_TYPES, base_name, export_lora, export_merged
+from continual.interop.peft import HEADS, TASK_TYPES, base_name, export_lora, export_merged
 from continual.interop.tuners.adaptation import TunerAdaptation
 from continual.interop.tuners.attach import save_tuner
 from continual.interop.tuners.names import PROMPTS, is_tuner
-from continual.records import RunRecord
+from continual.records import DamagedFileError, RunRecord, read_json
+from continual.records.checksums import require_whole
+from continual.records.paths import after_folders
 
 ADAPTER_CONFIG = "adapter_config.json"
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def save_adapter(adaptation: Adaptation, backbone: Backbone, folder: Path) -> None:
@@ -51,11 +55,13 @@ def export_run(directory: Path, out: Path, *, form: str, after: int | None = Non
 
     Raises:
         InputError: there is no such state, the method has no such form, or ``out`` is not empty.
+        DamagedFileError: the state is not what the run has written.
     """
     record = RunRecord.open(directory)
     saved = _saved(record, after)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty directory; give OUT a new path.")
+    _check_whole(record, saved)
     tuner = _tuner_of(saved)
     if form == "lora" and tuner != "LORA":
         raise InputError(
@@ -77,10 +83,37 @@ def export_run(directory: Path, out: Path, *, form: str, after: int | None = Non
 def _tuner_of(saved: Path) -> str | None:
     """Return PEFT's type of an adapter directory; None: it holds merged weights."""
     path = saved / ADAPTER_CONFIG
-    return json.loads(path.read_text("utf-8"))["peft_type"] if path.is_file() else None
+    if not path.is_file():
+        return None
+    config = read_json(path)
+    if not isinstance(config, dict) or "peft_type" not in config:
+        raise DamagedFileError(f"{path} is damaged: it names no type. Restore it from a copy.")
+    return config["peft_type"]
+
+
+def _check_whole(record: RunRecord, saved: Path) -> None:
+    """Raise ``DamagedFileError`` where what is to be exported is not what the run has written.
+
+    Where the tensors are missing, PEFT and transformers would take a pickle in their place.
+    """
+    for path in sorted(path for path in saved.rglob("*") if path.is_file()):
+        require_whole(record.path, path.relative_to(record.path).as_posix())
+    weights = [path for path in saved.glob("*.safetensors") if path.name != HEADS]
+    pickles = [path.name for path in saved.iterdir() if path.suffix in PICKLES]
+    if not weights or pickles:
+        raise DamagedFileError(
+            f"{saved} does not hold its weights as safetensors"
+            f"{' but pickles, which are never read: ' + ', '.join(pickles) if pickles else ''}. "
+            "Give the command of the run again: it is made anew, where its state is kept."
+        )
 
 
 def _saved(record: RunRecord, after: int | None) -> Path:
+    if "learns" in record.config:  # what a foreign training leaves in run.yaml
+        raise InputError(
+            f"{record.path} was recorded beside somebody else's training, which saves its model "
+            "itself; there is nothing to export."
+        )
     trains = "adapters" if is_tuner(record.method) else METHODS[record.method].trains
     if trains in ("nothing", "heads"):
         raise InputError(
@@ -88,7 +121,7 @@ def _saved(record: RunRecord, after: int | None) -> Path:
             f"{record.backbone!r} itself is what it would serve. There is nothing to export."
         )
     folder = record.path / "adapters"
-    found = sorted(folder.glob("after-*")) if folder.is_dir() else []
+    found = after_folders(folder)
     if not found:
         raise InputError(
             f"{record.path} has no adapter yet: no experience is finished. Continue it."
@@ -116,9 +149,18 @@ def _merge(record: RunRecord, saved: Path, out: Path) -> None:
 
     options = record.config["backbone_options"]
     backbone = load_backbone(
-        record.backbone, dtype="float32", trust_remote_code=options["trust_remote_code"]
+        record.backbone,
+        dtype="float32",
+        trust_remote_code=options["trust_remote_code"],
+        revision=record.environment.get("backbone_revision"),  # W as it was trained on
     )
-    adapted = PeftModel.from_pretrained(backbone.model, str(saved))
+    try:
+        adapted = PeftModel.from_pretrained(backbone.model, str(saved))
+    except (SafetensorError, TypeError, KeyError, RuntimeError) as error:
+        raise DamagedFileError(
+            f"{saved} is damaged: PEFT cannot read it ({error}). Give the command of the run "
+            "again: it is made anew, where its state is kept."
+        ) from error
     try:
         merged = adapted.merge_and_unload()
     except (NotImplementedError, AttributeError, ValueError) as error:

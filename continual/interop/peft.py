@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from continual.adapters import Adaptation
 from continual.adapters.layer import is_conv1d
@@ -82,15 +82,18 @@ def merged_state(adaptation: Adaptation) -> dict[str, Tensor]:
         modules = adaptation.model.named_modules(remove_duplicate=False)
         owners = {f"{name}.weight": module for name, module in modules}
         for name, base in bases.items():
-            weight = base.get_parameter("weight")
+            adapter, weight = adaptation.adapters[name], base.get_parameter("weight")
             for key in [key for key, tensor in live.items() if tensor is weight]:
                 if owners[key] is not base:
                     raise InputError(
                         f"the adapted weight of {name!r} is also {key!r}, so it cannot be merged "
                         "without changing that too; export LoRA factors instead."
                     )
-                merged[key] = _merged(base, weight, adaptation.adapters[name].delta_weight())
-            merged |= _biases(name, base, adaptation.adapters[name].delta_bias())
+                delta = adapter.delta_weight()
+                merged[key] = _sum(weight, delta.T if is_conv1d(base) else delta)
+                if (change := adapter.delta_bias()) is not None:
+                    bias_key = key.removesuffix("weight") + "bias"
+                    merged[bias_key] = _sum(base.get_parameter("bias"), change)
     return merged
 
 
@@ -169,19 +172,9 @@ def base_name(backbone: Backbone) -> str:
 
 
 @torch.no_grad()
-def _merged(base: nn.Module, weight: Tensor, delta: Tensor) -> Tensor:
-    wide = torch.promote_types(weight.dtype, torch.float32)
-    change = delta.T if is_conv1d(base) else delta
-    return (weight.to(wide) + change.to(weight.device, wide)).to(weight.dtype).contiguous()
-
-
-def _biases(name: str, base: nn.Module, delta: Tensor | None) -> dict[str, Tensor]:
-    """Return b + Δb under its original name; nothing where the bias stays as it is."""
-    if delta is None:
-        return {}
-    bias = base.get_parameter("bias").detach()
-    wide = torch.promote_types(bias.dtype, torch.float32)
-    return {f"{name}.bias": (bias.to(wide) + delta.detach().to(wide)).to(bias.dtype)}
+def _sum(frozen: Tensor, change: Tensor) -> Tensor:
+    wide = torch.promote_types(frozen.dtype, torch.float32)
+    return (frozen.to(wide) + change.to(frozen.device, wide)).to(frozen.dtype).contiguous()
 
 
 def save_heads(adaptation: Adaptation, folder: Path) -> None:

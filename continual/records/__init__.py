@@ -12,6 +12,8 @@ from continual.records.rows import ExampleRow, ScoreRow, TokenRow
 from continual.records.run_directory import (
     RunRecord,
     append_event,
+    cut_events,
+    events_size,
     mark_complete,
     truncate_events,
     write_examples,
@@ -26,6 +28,8 @@ __all__ = [
     "ScoreRow",
     "TokenRow",
     "append_event",
+    "cut_events",
+    "events_size",
     "flatten",
     "mark_complete",
     "read_json",

@@ -31,7 +31,7 @@ def read_config(path: Path) -> dict[str, Any]:
         )
     try:
         config = yaml.safe_load(file.read_bytes())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise DamagedFileError(f"{file} is damaged ({error}). Restore it from a copy.") from error
     missing = (
         [key for key in REQUIRED if key not in config] if isinstance(config, dict) else REQUIRED

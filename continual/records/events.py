@@ -69,6 +69,18 @@ def truncate_events(path: Path, experience: int, step: int) -> int:
     return dropped
 
 
+def cut_events(path: Path, size: int) -> None:
+    """Drop what was appended since the file had that many bytes.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if path.is_file() and path.stat().st_size > size:
+        with path.open("r+b") as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
+
+
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield where each whole line ends in the file, and what it says."""
     if not path.is_file():

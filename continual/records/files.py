@@ -7,9 +7,14 @@ one step, and the folder is flushed too. A reader that finds damage says which f
 import hashlib
 import json
 import os
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from continual.errors import InputError
 
@@ -49,8 +54,18 @@ def write_json_atomic(path: Path, value: Any) -> None:
         ValueError: it holds NaN or infinity, which JSON does not have.
         OSError: as `write_atomic`.
     """
+    write_atomic(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return a value as indented JSON with sorted keys.
+
+    Raises:
+        TypeError: the value is not made of JSON types.
+        ValueError: it holds NaN or infinity, which JSON does not have.
+    """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
@@ -65,7 +80,7 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} does not exist; give the path of a JSON file of a run directory.")
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:  # also what is not UTF-8
+    except (ValueError, RecursionError) as error:  # also what is not UTF-8
         raise DamagedFileError(
             f"{path} is damaged ({error}). Restore it from a copy, or continue the run to write "
             "it anew."
@@ -82,11 +97,29 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """Raise what safetensors says of a write that the system refused as the OSError it is."""
+    try:
+        yield
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+
+
 def _umask() -> int:
     """Return the process's umask; the system tells it only by setting another."""
     current = os.umask(0o022)
     os.umask(current)
     return current
+
+
+def flush_file(path: Path) -> None:
+    """Make what was appended to a file survive power loss."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from continual.errors import InputError
-from continual.records.files import DamagedFileError, write_atomic
+from continual.records.checksums import write_known
+from continual.records.files import DamagedFileError
 
 BEFORE = -1  # the experience of what is measured before any training
 PROBE_NATS = "probe_nats"
@@ -31,6 +32,7 @@ PROBE_BYTES = "probe_bytes"
 PROBE_WORDS = "probe_words"
 MAJORITY = "majority"
 STANDARD_ERROR = "standard_error"
+UNTESTED = "untested"  # the score of what a run learned and has no test of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ class ExampleRow:
         task: the name of the task.
         id: of the example.
         prediction: what the model answered.
-        correct: 1.0 right, 0.0 wrong, or the share of its tokens that were right.
+        correct: its score in [0, 1], whose mean over examples (weighed by tokens, for language
+            modeling) is the task's: 1.0 right or 0.0 wrong, the share of its tokens that were
+            right, or the graded score of what was written.
         nats: the negative log-likelihood of the true answer, in nats.
     """
 
@@ -106,7 +110,7 @@ Row = TypeVar("Row", ScoreRow, ExampleRow, TokenRow)
 
 
 def write_rows(path: Path, kind: type[Row], rows: Sequence[Row]) -> None:
-    """Replace a parquet file by these rows, atomically.
+    """Replace a parquet file of a run directory by these rows, atomically.
 
     Raises:
         OSError: the folder is missing, not writable or full.
@@ -117,7 +121,7 @@ def write_rows(path: Path, kind: type[Row], rows: Sequence[Row]) -> None:
     table = pyarrow.Table.from_pylist([asdict(row) for row in rows], schema=_schema(kind))
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(table, sink, compression="zstd")
-    write_atomic(path, sink.getvalue().to_pybytes())
+    write_known(path.parent, path.name, sink.getvalue().to_pybytes())
 
 
 def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:

@@ -7,6 +7,7 @@
     tokens.parquet     one row per token of a probe: nats before training and now
     events.jsonl       what happened, line by line
     COMPLETE           there once the last experience is evaluated
+    checksums.json     the SHA-256 of all of them
 
 `RunRecord.open` reads one; the functions here write one. Every write is atomic but the append of an
 event, whose torn last line is dropped on reading.
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from continual.records import events
-from continual.records.files import write_atomic
+from continual.records.checksums import forget, settle, write_known
+from continual.records.files import flush_file
 from continual.records.paths import COMPLETE, EVENTS, EXAMPLES, SCORES, TOKENS
 from continual.records.rows import ExampleRow, ScoreRow, TokenRow, write_rows
 from continual.records.run_record import RunRecord
@@ -25,6 +27,8 @@ from continual.records.run_record import RunRecord
 __all__ = [
     "RunRecord",
     "append_event",
+    "cut_events",
+    "events_size",
     "mark_complete",
     "truncate_events",
     "write_examples",
@@ -77,7 +81,27 @@ def truncate_events(directory: Path, experience: int, step: int) -> int:
         DamagedFileError: a line other than a torn last one is not a JSON object.
         OSError: the file cannot be written.
     """
+    forget(Path(directory), EVENTS)
     return events.truncate_events(Path(directory) / EVENTS, experience, step)
+
+
+def cut_events(directory: Path, size: int | None) -> None:
+    """Drop the events since events.jsonl had that many bytes; None: it is not known.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if size is not None:
+        events.cut_events(Path(directory) / EVENTS, size)
+
+
+def events_size(directory: Path) -> int:
+    """Return how many bytes of events.jsonl are on the disk, flushed; 0 where it is not there."""
+    path = Path(directory) / EVENTS
+    if not path.is_file():
+        return 0
+    flush_file(path)
+    return path.stat().st_size
 
 
 def mark_complete(directory: Path) -> None:
@@ -86,4 +110,5 @@ def mark_complete(directory: Path) -> None:
     Raises:
         OSError: the directory is missing, not writable or full.
     """
-    write_atomic(Path(directory) / COMPLETE, b"")
+    write_known(Path(directory), COMPLETE, b"")
+    settle(Path(directory))

@@ -10,16 +10,26 @@ import numpy as np
 from jaxtyping import Float
 
 from continual.errors import unknown
+from continual.records.checksums import require_whole
 from continual.records.config import name_of, read_config
 from continual.records.events import read_events
 from continual.records.files import DamagedFileError, read_json
-from continual.records.paths import COMPLETE, ENVIRONMENT, EVENTS, EXAMPLES, SCORES, TOKENS
+from continual.records.paths import (
+    COMPLETE,
+    ENVIRONMENT,
+    EVENTS,
+    EXAMPLES,
+    RUN,
+    SCORES,
+    TOKENS,
+)
 from continual.records.rows import (
     BEFORE,
     MAJORITY,
     PROBE_BYTES,
     PROBE_NATS,
     PROBE_WORDS,
+    UNTESTED,
     ExampleRow,
     ScoreRow,
     TokenRow,
@@ -70,9 +80,12 @@ class RunRecord:
 
         Raises:
             InputError: this is not a run directory; the message says what is missing.
-            DamagedFileError: one of its files cannot be read back.
+            DamagedFileError: one of its files cannot be read back, or is not what was written.
         """
         path = Path(directory)
+        if (path / RUN).is_file():
+            for name in (RUN, ENVIRONMENT, SCORES):
+                require_whole(path, name)
         config = read_config(path)
         complete = (path / COMPLETE).exists()
         if complete and not (path / SCORES).is_file():
@@ -97,6 +110,12 @@ class RunRecord:
             complete=complete,
             score_rows=read_rows(path / SCORES, ScoreRow) if (path / SCORES).is_file() else (),
         )
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """The tasks that have a test: all, but where somebody else's training learned others."""
+        pairs = zip(self.tasks, self.score_ids, strict=True)
+        return tuple(task for task, score in pairs if score != UNTESTED)
 
     def matrix(self) -> Float[np.ndarray, "E T"]:
         """Return R: the score on task j after experience i, NaN where not evaluated.
@@ -153,6 +172,7 @@ class RunRecord:
         Raises:
             DamagedFileError: examples.parquet cannot be read back.
         """
+        require_whole(self.path, EXAMPLES)
         path = self.path / EXAMPLES
         return read_rows(path, ExampleRow) if path.is_file() else ()
 
@@ -162,6 +182,7 @@ class RunRecord:
         Raises:
             DamagedFileError: tokens.parquet cannot be read back.
         """
+        require_whole(self.path, TOKENS)
         path = self.path / TOKENS
         return read_rows(path, TokenRow) if path.is_file() else ()
 
@@ -171,6 +192,7 @@ class RunRecord:
         Raises:
             DamagedFileError: another line is not a JSON object.
         """
+        require_whole(self.path, EVENTS)
         return read_events(self.path / EVENTS)
 
     def frame(self) -> "pandas.DataFrame":

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from continual.records import ExampleRow, RunRecord
 from continual.reports.tables import Table, number_text
 
-RIGHT = 0.5  # an example counts as right from this share of its tokens on
+RIGHT = 0.5  # a graded example (its share of tokens, its ROUGE-L, ...) counts as right from here on
+GRADED = ("token_accuracy", "rouge_l", "edit_similarity", "sari")
 LONGEST = 160  # letters of a prediction that are shown
 
 
@@ -22,6 +23,7 @@ class Flips:
             between were not evaluated, the one after which that was first seen.
         gained: how many went the other way.
         total: how many examples both rows know.
+        score: the task's score id.
     """
 
     task: str
@@ -29,6 +31,7 @@ class Flips:
     blamed: tuple[str, ...]
     gained: int
     total: int
+    score: str
 
 
 def negative_flips(record: RunRecord) -> tuple[Flips, ...]:
@@ -44,22 +47,23 @@ def negative_flips(record: RunRecord) -> tuple[Flips, ...]:
         by_moment.setdefault((row.task, row.experience), {})[row.id] = row
     found = []
     last = len(record.tasks) - 1
-    for j, task in enumerate(record.tasks[:-1]):
+    for j, (task, score) in enumerate(zip(record.tasks[:-1], record.score_ids, strict=False)):
         learned, final = by_moment.get((task, j)), by_moment.get((task, last))
         if learned and final:
             moments = {i: rows for i in range(j, last + 1) if (rows := by_moment.get((task, i)))}
-            found.append(_flips(task, moments, record.tasks))
+            found.append(_flips(task, score, moments, record.tasks))
     return tuple(found)
 
 
 def flips_table(flips: Flips, top: int = 5) -> Table:
     """Return the few worst losses of one task."""
     shown = list(zip(flips.lost, flips.blamed, strict=True))[:top]
+    rule = f"; right is {flips.score} >= {RIGHT}" if flips.score in GRADED else ""
     counts = ", ".join(f"{count} after {name}" for name, count in Counter(flips.blamed).items())
     return Table(
         caption=(
             f"{flips.task}: {len(flips.lost)} of {flips.total} examples turned from right to "
-            f"wrong{f' ({counts})' if counts else ''}, {flips.gained} from wrong to right"
+            f"wrong{f' ({counts})' if counts else ''}, {flips.gained} from wrong to right{rule}"
         ),
         columns=(
             "example",
@@ -81,7 +85,9 @@ def _said(row: ExampleRow) -> str:
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
 
 
-def _flips(task: str, moments: dict[int, dict[str, ExampleRow]], tasks: Sequence[str]) -> Flips:
+def _flips(
+    task: str, score: str, moments: dict[int, dict[str, ExampleRow]], tasks: Sequence[str]
+) -> Flips:
     learned, final = moments[min(moments)], moments[max(moments)]
     pairs = [(then, final[id]) for id, then in learned.items() if id in final]
     lost = [pair for pair in pairs if pair[0].correct >= RIGHT > pair[1].correct]
@@ -93,6 +99,7 @@ def _flips(task: str, moments: dict[int, dict[str, ExampleRow]], tasks: Sequence
         blamed=tuple(tasks[_turned(then.id, moments)] for then, _ in lost),
         gained=gained,
         total=len(pairs),
+        score=score,
     )
 
 

@@ -59,7 +59,7 @@ def check(
     """
     if not record.complete:
         raise InputError(f"{record.path} is not finished; run the same command again to finish it.")
-    last = dict(zip(record.tasks, record.matrix()[-1], strict=True))
+    last = _last(record)
     found = []
     if max_forgetting is not None:
         found.append(_at_most("forgetting.chaudhry2018", _forgetting(record), max_forgetting))
@@ -88,7 +88,7 @@ def _no_worse(
             f"{baseline.path} learned {list(baseline.tasks)} and {record.path} "
             f"{list(record.tasks)}; a baseline has the same tasks in the same order."
         )
-    then = dict(zip(baseline.tasks, baseline.matrix()[-1], strict=True))
+    then = _last(baseline)
     found = []
     if len(record.tasks) > 1:
         limit = _forgetting(baseline) + tolerance
@@ -100,6 +100,12 @@ def _no_worse(
     ]
     found += [_at_least(task, float(last[task]), float(then[task]) - tolerance) for task in last]
     return found
+
+
+def _last(record: RunRecord) -> dict[str, float]:
+    """Return the score at the end of every task that has a test."""
+    scores = dict(zip(record.tasks, record.matrix()[-1], strict=True))
+    return {task: scores[task] for task in record.tested}
 
 
 def _forgetting(record: RunRecord) -> float:

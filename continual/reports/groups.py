@@ -7,7 +7,7 @@ from typing import Any
 from continual.records import RunRecord, flatten
 from continual.reports.tables import CONTROLS
 
-IDENTITY = ("scenario", "backbone", "tasks", "probes", "seed")  # of run.yaml: not a setting
+IDENTITY = ("scenario", "backbone", "tasks", "probes", "data", "seed")  # of run.yaml: not a setting
 OBSERVING = ("tracking",)  # settings that only read: runs that differ in them are repetitions
 
 
@@ -74,7 +74,8 @@ def settings(record: RunRecord) -> dict[str, str]:
     for key, value in record.config.items():
         if key not in IDENTITY:
             found.update(flatten(value, key))
-    return {key: value for key, value in found.items() if key.rsplit(".", 1)[-1] != "seed"}
+    names = ("seed", "source")  # of repetitions, and of the runs that they were forked from
+    return {key: value for key, value in found.items() if key.rsplit(".", 1)[-1] not in names}
 
 
 def method_runs(records: Sequence[RunRecord]) -> tuple[MethodRuns, ...]:

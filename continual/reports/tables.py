@@ -1,7 +1,7 @@
 """Tables as plain rows of text, for the page, for Markdown and for the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,11 +50,20 @@ def matrix_table(record: RunRecord) -> Table:
         rows.append((f"after {i + 1}: {task}", *map(score_text, R[i])))
     rows.append(("majority class", *map(score_text, majority)))
     return Table(
-        caption=f"Retained accuracy R of {record.method}, seed {record.seed}",
+        caption=f"Retained accuracy R of {record.method}, seed {record.seed}{forked(record)}",
         columns=("score on →", *record.tasks),
         rows=tuple(rows),
         marked=(0, len(rows) - 1),
     )
+
+
+def forked(record: RunRecord) -> str:
+    """Return where a forked run comes from, as an apposition; empty for other runs."""
+    told = record.config.get("fork")
+    if not isinstance(told, Mapping):
+        return ""
+    after, first = int(told["after"]) + 1, told["method"]
+    return f", forked from {told['source']} after experience {after} ({first} until then)"
 
 
 def plain_matrix(R: np.ndarray, b: np.ndarray | None, tasks: Sequence[str]) -> Table:

@@ -12,7 +12,7 @@ from continual.reports.groups import Group
 
 def unmeasured(group: Group) -> tuple[str, ...]:
     """Return one sentence for everything that was not measured, with how to measure it."""
-    found = [_scores(group), _sampled(group), _drift(group), _gap(group)]
+    found = [_scores(group), _tests(group), _sampled(group), _drift(group), _gap(group)]
     found += [_joint(group), _intruders(group), _costs(group), _examples(group)]
     found.append(
         "Anything outside these test splits and probes: other abilities of the backbone, safety, "
@@ -27,7 +27,8 @@ def _scores(group: Group) -> str:
     for record in group.records:
         R = record.matrix()
         reached = np.isfinite(R).any(axis=1)
-        missing = np.logical_and(np.isnan(R), np.expand_dims(reached, 1))
+        tested = [task in record.tested for task in record.tasks]
+        missing = np.isnan(R) & np.expand_dims(reached, 1) & np.array(tested)
         ahead = np.triu(np.ones_like(missing), 1).astype(bool)
         future, past = future + int((missing & ahead).sum()), past + int((missing & ~ahead).sum())
         count += int(reached.sum()) * R.shape[1]
@@ -45,6 +46,12 @@ def _scores(group: Group) -> str:
             "scores them all)"
         )
     return f"{'; '.join(parts)}." if parts else ""
+
+
+def _tests(group: Group) -> str:
+    first = group.records[0]
+    names = [task for task in first.tasks if task not in first.tested]
+    return f"How well {', '.join(names)} was learned: it has no test." if names else ""
 
 
 def _sampled(group: Group) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from continual.metrics import Estimate, detectable_effect
-from continual.records import flatten
+from continual.records import RunRecord, flatten
 from continual.reports.against import baseline_of
 from continual.reports.comparison import Estimates
 from continual.reports.groups import Group, MethodRuns
-from continual.reports.tables import CONTROLS
+from continual.reports.tables import CONTROLS, forked
 
 LEAST_SEEDS = 3
 ENOUGH = 5  # below, a report says what so few seeds can show
@@ -29,8 +29,15 @@ def warnings(group: Group, baseline: str | None = None) -> tuple[str, ...]:
     found = [_missing_controls(group), *_few_seeds(group), _weak(group, baseline)]
     found += [_repeated_seeds(runs) for runs in group.methods]
     found += [_learned_nothing(runs) for runs in group.methods]
+    found += [_forked(record) for record in group.records]
     found += [_unfinished(group), _no_majority(group), _other_data(group)]
     return tuple(sentence for sentence in found if sentence)
+
+
+def _forked(record: RunRecord) -> str:
+    """Say that a run did not learn its first tasks itself."""
+    told = forked(record)
+    return f"{record.method}, seed {record.seed}, is{told[1:]}." if told else ""
 
 
 def fingerprints(group: Group) -> dict[str, set[str]]:
@@ -50,7 +57,7 @@ def fingerprints(group: Group) -> dict[str, set[str]]:
 def _verdict(runs: MethodRuns, found: dict[str, Estimate]) -> str:
     learned, kept = found.get("learning_accuracy"), found.get("average_accuracy")
     if kept is None:
-        return f"{runs.label} has no finished run yet: nothing can be said about it."
+        return _untested(runs, found)
     if learned is None:
         return f"{runs.label} learned all tasks at once and reached {kept.mean:.2f} on average."
     before = _before(runs)
@@ -67,12 +74,26 @@ def _verdict(runs: MethodRuns, found: dict[str, Estimate]) -> str:
     forgot = found.get("forgetting.chaudhry2018")
     if forgot is not None:
         sentence += f": {_forgot(forgot.mean)} (forgetting.chaudhry2018)"
-    drifts = [
+    return f"{'; '.join([sentence, *_drifts(found)])}."
+
+
+def _untested(runs: MethodRuns, found: dict[str, Estimate]) -> str:
+    """Say what can be said without scores of all tasks: not finished, or learned without a test."""
+    forgot = found.get("forgetting.chaudhry2018")
+    first = runs.records[0]
+    if forgot is None or first.tested == first.tasks:
+        return f"{runs.label} has no finished run yet: nothing can be said about it."
+    names = ", ".join(name for name in first.tasks if name not in first.tested)
+    sentence = f"{runs.label} learned {names}, which has no test here: {_forgot(forgot.mean)}"
+    return f"{'; '.join([f'{sentence} (forgetting.chaudhry2018)', *_drifts(found)])}."
+
+
+def _drifts(found: dict[str, Estimate]) -> list[str]:
+    return [
         f"text of the probe {id.partition(' ')[2]} became {_change(value.mean)}"
         for id, value in found.items()
         if id.startswith("drift.perplexity_ratio ")
     ]
-    return f"{'; '.join([sentence, *drifts])}."
 
 
 def _before(runs: MethodRuns) -> float:

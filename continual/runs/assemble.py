@@ -4,29 +4,31 @@ Everything that can be wrong with the input is found before the run directory is
 call on an existing directory continues it, and on a finished one returns what it holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from continual.records import RunRecord, flatten, mark_complete
+from continual.errors import InputError
+from continual.processes import ALONE, Processes, together
+from continual.records import RunRecord
+from continual.records.directory import find_run, moved_data
+from continual.records.lock import locked
+from continual.records.paths import COMPLETE
+from continual.runs.carrying_out import carry_out
 from continual.runs.config import RunConfig
-from continual.runs.directory import open_directory
-from continual.runs.environment import describe_environment
+from continual.runs.damage import check_whole, damage_notes, mend, mended_alone
+from continual.runs.faults import Standing, told
+from continual.runs.follower import SAME
 from continual.runs.parts import Parts, load_parts
 from continual.runs.progress import Reporter, SilentReporter
-from continual.runs.recorder import Recorder
 from continual.runs.settings import resolve
-from continual.scenario import Scenario, load_scenario
-from continual.trackers.board import Board
-from continual.trackers.cost import Meter
-from continual.trackers.memory import BatchSize
-from continual.trackers.perplexity import PerplexityDrift
-from continual.trackers.retained import RetainedAccuracy
-from continual.training.checkpoint import load_checkpoint
-from continual.training.ewc import ElasticWeights
-from continual.training.loop import learn
-from continual.training.rehearsal import Memory
-from continual.training.step import Learner
+from continual.runs.sharding import check_shard
+from continual.runs.signals import stoppable
+from continual.scenario import Scenario, load_scenario, with_data
+from continual.training.stopping import Halt
+
+FREE = ("data", "fork")  # data may move; how a run was forked is not asked again
 
 
 def run(
@@ -37,6 +39,7 @@ def run(
     backbone: str | None = None,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> RunRecord:
     """Train one method on one scenario and write down what it retains; or continue doing so.
@@ -48,110 +51,93 @@ def run(
         backbone: an embedded backbone, a hub id or a path; left out: the scenario's default.
         seed: of data order, initialisation and dropout.
         settings: ``{"train": {"epochs": 2}, "method": {"rank": 4}, ...}``, as ``--set`` takes.
+        data: a folder with the scenario's data, laid out as ``with_data`` says; left out: the
+            scenario's own sources. A run may go on with the same data under another path.
         reporter: is told how it gets on; left out: nobody is.
 
     Returns:
         The finished record.
 
     Raises:
-        InputError: something given cannot be used, or ``out`` holds another run; nothing written.
+        InputError: something given cannot be used, ``out`` holds another run or is in use by
+            another process; nothing written. Or not even one example fits in memory.
+        StoppedError: SIGINT or SIGTERM; what was learned is saved and the same call continues it.
         NonFiniteLossError: training diverged; the directory can be continued.
         DamagedRunError: the directory holds checkpoints and none can be read.
+        DamagedFileError: another file of it is not what was written, and cannot be made anew.
+        OSError: the directory cannot be written any more; a note says how to go on.
     """
-    tell = reporter or SilentReporter()
-    found = scenario if isinstance(scenario, Scenario) else load_scenario(str(scenario))
-    config, options = resolve(found, method, backbone=backbone, seed=seed, settings=settings or {})
-    folder = Path(out)
-    finished = open_directory(folder, config)
-    if finished is not None:
-        tell.note(f"{folder}: finished before; nothing to do.")
-        return finished
-    with tell:
-        parts = load_parts(found, config, options, tell)
-        _go(found, config, parts, folder, tell)
+    with together() as processes:
+        tell = reporter if reporter is not None and processes.first else SilentReporter()
+        found = scenario if isinstance(scenario, Scenario) else load_scenario(str(scenario))
+        found = found if data is None else with_data(found, data)
+        config, options = resolve(
+            found, method, backbone=backbone, seed=seed, settings=settings or {}
+        )
+        check_shard(config, processes)
+        return proceed(found, config, options, Path(out), tell, processes)
+
+
+def proceed(
+    found: Scenario,
+    config: RunConfig,
+    options: Any,
+    folder: Path,
+    tell: Reporter,
+    processes: Processes = ALONE,
+) -> RunRecord:
+    """Begin or continue a resolved run; see ``run``."""
+    finished = _finished(folder, config, tell)
+    asked = [str(folder), config.model_dump(mode="json"), finished]
+    processes.check_same("the runs", asked, SAME)
+    if finished:
+        return RunRecord.open(folder)
+    halt = Halt(processes)
+    with tell, _owned(folder, processes), stoppable(halt):
+        # Another process may have finished it since we looked.
+        if not processes.gather(_finished(folder, config, tell))[0]:
+            with told(folder, standing := Standing(found)):
+                parts = _load(found, config, options, folder, tell, processes)
+                carry_out(found, config, parts, folder, tell, halt, standing, processes)
+        processes.wait()  # for the last file
     return RunRecord.open(folder)
 
 
-def _recorder(
-    scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell: Reporter
-) -> Recorder:
-    """Return the writing side of the run, with the trackers that it asks."""
-    checks = config.evaluation
-    batch_size = BatchSize(checks.batch_size, tell.note)
-    retained = RetainedAccuracy(
-        scenario,
-        parts.backbone,
-        parts.adaptation,
-        batch_size=batch_size,
-        tick=lambda name, k, n: tell.step(f"{config.method}: evaluating {name}", k, n),
-        policy=checks.policy,
-        every=checks.every,
-        sample=checks.sample,
-    )
-    drift = PerplexityDrift(
-        scenario,
-        parts.backbone,
-        parts.adaptation,
-        window=checks.probe_window,
-        stride=checks.probe_stride or checks.probe_window,
-        batch_size=batch_size,
-        tick=lambda name, k, n: tell.step(f"{config.method}: reading {name}", k, n),
-    )
-    board, cpu = None, parts.backbone.device.type == "cpu"
-    if config.tracking != "none":
-        board = Board(config.tracking, folder, flatten(config.model_dump(mode="json"), ""), cpu=cpu)
-    return Recorder(
-        folder=folder,
-        scenario=scenario,
-        config=config,
-        backbone=parts.backbone,
-        adaptation=parts.adaptation,
-        retained=retained,
-        drift=drift,
-        board=board,
-        meter=Meter(parts.backbone.device),
-    )
+@contextmanager
+def _owned(folder: Path, processes: Processes) -> Iterator[None]:
+    """Own the directory, for all processes of the run by the first of them."""
+    with locked(folder) if processes.first else nullcontext():
+        processes.wait()
+        yield
 
 
-def _go(scenario: Scenario, config: RunConfig, parts: Parts, folder: Path, tell: Reporter) -> None:
-    """Evaluate, train, evaluate, ... and mark the directory complete."""
-    resumed, complaints = load_checkpoint(folder / "checkpoints")
-    for complaint in complaints:
-        tell.note(f"warning: {complaint}")
-    recorder = _recorder(scenario, config, parts, folder, tell)
-    recorder.begin(describe_environment() | dict(parts.facts), resumed)
-    if resumed is not None:
-        at = resumed.position
-        tell.note(
-            f"{folder}: continuing at experience {at.experience}, step {at.step} ({at.phase})."
-        )
-    learner = Learner(
-        scenario=scenario,
-        backbone=parts.backbone,
-        adaptation=parts.adaptation,
-        config=config.train,
-        lr=float(config.train.lr or 0.0),
-        seed=config.seed,
-        lwf=config.lwf,
-        memory=Memory(config.rehearsal, config.seed),
-        elastic=ElasticWeights(config.ewc),
-        save=recorder.save,
-        log=recorder.log,
-        observe=recorder.observe,
-        within=config.evaluation.steps,
-        observe_within=recorder.observe_within,
-        count=recorder.meter.count,
-        pace=recorder.meter.pace,
-        tick=lambda i, done, n: tell.step(
-            f"{config.method}: learning {scenario[i].task.name}", done, n
-        ),
-        searching=lambda i, done, n: tell.step(
-            f"{config.method}: searching for {scenario[i].task.name}", done, n
-        ),
-    )
+def _finished(folder: Path, config: RunConfig, tell: Reporter) -> bool:
+    """Say whether there is nothing to do, because the run has reached its end and is whole."""
+    broken = check_whole(folder)
+    there = find_run(folder, config.model_dump(mode="json"), free=FREE)
+    if there is None or not there.complete or broken:
+        return False
+    tell.note(f"{folder}: finished before; nothing to do.")
+    return True
+
+
+def _load(
+    scenario: Scenario,
+    config: RunConfig,
+    options: Any,
+    folder: Path,
+    tell: Reporter,
+    processes: Processes,
+) -> Parts:
+    """Load the run's parts, and mend what is damaged in its directory and can be."""
     try:
-        for i in learn(learner, resumed):
-            tell.note(recorder.summary(i))
-        mark_complete(folder)
-    finally:
-        recorder.close()
+        parts = load_parts(scenario, config, options, tell, folder, processes)
+        if broken := [one for one in check_whole(folder) if one.name != COMPLETE]:
+            if processes.count > 1:
+                raise mended_alone(folder, broken[0], sharded=config.backbone_options.shard)
+            spare = load_parts(scenario, config, options, tell, folder)
+            for note in damage_notes(mend(folder, scenario, config, spare)):
+                tell.note(f"{folder}: {note}")
+    except InputError as error:
+        raise InputError(f"{error}\n{moved_data(folder, config.data)}".strip()) from error
+    return parts

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from continual.trackers.settings import EvaluationSettings
 from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 
 Tracking = Literal["none", "tensorboard", "wandb", "mlflow"]
@@ -18,49 +19,32 @@ class BackboneSettings(BaseModel):
     device: str = Field(default="cpu", description="cpu, cuda or cuda:N")
     attention: str | None = Field(default=None, description="eager, sdpa or flash_attention_2")
     trust_remote_code: bool = Field(default=False, description="run code that a hub model ships")
+    revision: str | None = Field(
+        default=None, description="branch, tag or commit of a hub model; left out: its main branch"
+    )
     max_length: int | None = Field(default=None, ge=8, description="tokens per example")
     heads: bool = Field(
         default=False,
         description="let a language model classify by heads over its last token, as the CURLoRA "
         "paper does, instead of by the words of its labels",
     )
+    shard: bool = Field(
+        default=False,
+        description="split the weights of every block among the processes of a launcher, for "
+        "backbones that do not fit one device; adapters stay whole. See `processes`",
+    )
 
 
-class EvaluationSettings(BaseModel):
-    """How test splits and probes are evaluated: ``--set evaluation.NAME=VALUE``."""
+class ForkOrigin(BaseModel):
+    """Where a forked run comes from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(default=64, ge=1, description="examples per forward pass")
-    policy: Literal["full", "lower"] = Field(
-        default="full",
-        description="tasks scored after an experience: all, or those learned so far; before any "
-        "training always all",
-    )
-    every: int = Field(
-        default=1,
-        ge=1,
-        description="experiences between such evaluations; in between only the task just learned "
-        "is scored, after the last all are",
-    )
-    sample: int | None = Field(
-        default=None,
-        ge=2,
-        description="test examples per task, a fixed choice; their standard error is recorded",
-    )
-    steps: int | None = Field(
-        default=None,
-        ge=1,
-        description="optimiser steps between scores of earlier tasks and probes within an "
-        "experience, for the stability gap; left out: none",
-    )
-    intruders: bool = Field(
-        default=False,
-        description="count intruder dimensions of every adapted weight after each experience",
-    )
-    probe_window: int = Field(default=256, ge=2, description="tokens a probe's window holds")
-    probe_stride: int | None = Field(
-        default=None, ge=1, description="tokens a window moves on; left out: the whole window"
+    source: str = Field(description="the run directory that it was forked from")
+    after: int = Field(ge=0, description="the last experience that was learned there")
+    method: str = Field(description="what learned there")
+    carries: Literal["state", "merged weights"] = Field(
+        description="the method's own state, or the backbone with what it learned merged in"
     )
 
 
@@ -73,6 +57,7 @@ class RunConfig(BaseModel):
     setting: str
     tasks: list[dict[str, str]]
     probes: list[str]
+    data: str = Field(default="", description="folder of --data; empty: the scenario's sources")
     method: str
     targets: str | list[str] = "default"
     method_options: dict[str, Any]
@@ -85,3 +70,8 @@ class RunConfig(BaseModel):
     lwf: LwFConfig = LwFConfig()
     evaluation: EvaluationSettings
     tracking: Tracking = "none"
+    fork: ForkOrigin | None = None
+
+    def written(self) -> dict[str, Any]:
+        """Return what run.yaml holds."""
+        return self.model_dump(mode="json", exclude={"fork"} if self.fork is None else None)

@@ -3,6 +3,7 @@
 import logging
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,22 @@ class Reporter(ABC):
     @abstractmethod
     def step(self, what: str, done: int, total: int) -> None:
         """Say that ``done`` of ``total`` steps of ``what`` are made."""
+
+    @abstractmethod
+    def learned(self, run: str, done: int, total: int, score: str, text: str) -> None:
+        """Say that a run has learned ``done`` of its ``total`` experiences.
+
+        Args:
+            run: the name of its method, or of its cell in a study.
+            done: experiences that are behind it.
+            total: experiences of the scenario.
+            score: on the task that was learned last, in a few words; "" when the run begins.
+            text: the same in a sentence; "" when the run begins.
+        """
+
+    @abstractmethod
+    def runs(self, working: Sequence[str], *, waiting: int, done: int, failed: int) -> None:
+        """Say which runs of a study are at work, and how many are not."""
 
     def __enter__(self) -> "Reporter":
         return self
@@ -43,6 +60,12 @@ class SilentReporter(Reporter):
     def step(self, what: str, done: int, total: int) -> None:
         """Say nothing."""
 
+    def learned(self, run: str, done: int, total: int, score: str, text: str) -> None:
+        """Say nothing."""
+
+    def runs(self, working: Sequence[str], *, waiting: int, done: int, failed: int) -> None:
+        """Say nothing."""
+
     def close(self) -> None:
         """Nothing was opened."""
 
@@ -50,12 +73,27 @@ class SilentReporter(Reporter):
 class LineReporter(Reporter):
     """Writes notes to stderr and no bars: for logs and pipes."""
 
+    def __init__(self) -> None:
+        """Nothing has been said yet."""
+        self._ended = 0
+
     def note(self, text: str) -> None:
         """Write one line."""
         print(text, file=sys.stderr, flush=True)
 
     def step(self, what: str, done: int, total: int) -> None:
         """Bars are for terminals."""
+
+    def learned(self, run: str, done: int, total: int, score: str, text: str) -> None:
+        """Write what was learned."""
+        if text:
+            self.note(text)
+
+    def runs(self, working: Sequence[str], *, waiting: int, done: int, failed: int) -> None:
+        """Write where a study is whenever a run of it has ended."""
+        if done + failed > self._ended:
+            self.note(counts(len(working), waiting, done, failed))
+        self._ended = done + failed
 
     def close(self) -> None:
         """Nothing was opened."""
@@ -107,9 +145,31 @@ class BarReporter(Reporter):
             self._progress.remove_task(self._bars.pop(run))
             self._what.pop(run)
 
+    def learned(self, run: str, done: int, total: int, score: str, text: str) -> None:
+        """Print what was learned above the bar."""
+        if text:
+            self.note(text)
+
+    def runs(self, working: Sequence[str], *, waiting: int, done: int, failed: int) -> None:
+        """Move a bar for the whole study."""
+        total = len(working) + waiting + done + failed
+        self.step("study: runs finished", done + failed, total)
+
     def close(self) -> None:
         """Remove the bar."""
         self._progress.stop()
+
+
+def counts(working: int, waiting: int, done: int, failed: int) -> str:
+    """Return one line about how the runs of a study get on.
+
+    >>> counts(2, 19, 3, 0)
+    'study: 3 of 24 runs done, 2 running, 19 waiting, 0 failed'
+    """
+    total = working + waiting + done + failed
+    return (
+        f"study: {done} of {total} runs done, {working} running, {waiting} waiting, {failed} failed"
+    )
 
 
 def reporter(quiet: bool) -> Reporter:

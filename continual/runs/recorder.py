@@ -1,10 +1,11 @@
-"""The writing side of a run: rows of R, examples, events, adapters, in an order that survives.
+"""The writing side of a run: rows of R, events, adapters, checkpoints, in an order that survives.
 
 At a boundary the rows and the adapter of experience i are written first, and the checkpoint that
 says so afterwards. A run killed in between evaluates experience i again and writes the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,36 @@ import yaml
 from continual.adapters import Adaptation
 from continual.backbone import Backbone
 from continual.interop.export import save_adapter
+from continual.processes import ALONE, Processes
 from continual.records import (
-    ExampleRow,
     RunRecord,
     ScoreRow,
     append_event,
+    cut_events,
+    events_size,
     truncate_events,
-    write_atomic,
-    write_examples,
-    write_json_atomic,
-    write_scores,
-    write_tokens,
 )
+from continual.records.checksums import place_known, settle, write_known
+from continual.records.directory import FIXED, check_unchanged
+from continual.records.files import json_bytes, system_errors
 from continual.runs.config import RunConfig
-from continual.runs.directory import check_unchanged
+from continual.runs.faults import Standing
+from continual.runs.follower import check_replicas
 from continual.scenario import Scenario
 from continual.trackers.board import Board
 from continual.trackers.collision import collisions
 from continual.trackers.cost import Meter
-from continual.trackers.perplexity import PerplexityDrift
-from continual.trackers.retained import RetainedAccuracy, majority_rows
+from continual.trackers.ledger import Ledger
+from continual.trackers.retained import majority_rows
 from continual.trackers.weights import weight_rows
-from continual.training.checkpoint import Checkpoint, save_checkpoint
+from continual.training.checkpoint import Checkpoint, forget_later, save_checkpoint
 
 SO_FAR = "so_far"  # costs of an unfinished experience, logged with its checkpoints
+EVENTS_SIZE = "events_size"  # bytes of events.jsonl at a checkpoint
 
 
 class Recorder:
-    """Owns the rows of one run directory."""
+    """Writes one run directory."""
 
     def __init__(
         self,
@@ -50,22 +53,22 @@ class Recorder:
         config: RunConfig,
         backbone: Backbone,
         adaptation: Adaptation,
-        retained: RetainedAccuracy,
-        drift: PerplexityDrift,
+        ledger: Ledger,
         board: Board | None,
         meter: Meter,
+        standing: Standing,
+        processes: Processes = ALONE,
     ) -> None:
         self.folder = folder
         self.scenario = scenario
         self.config = config
         self.backbone = backbone
         self.adaptation = adaptation
-        self.retained = retained
-        self.drift = drift
+        self.ledger = ledger
         self.board = board
         self.meter = meter
-        self._scores: list[ScoreRow] = []
-        self._examples: list[ExampleRow] = []
+        self.standing = standing
+        self.processes = processes
         self._seconds = 0.0  # of finished experiences
 
     def begin(self, environment: Mapping[str, Any], resumed: Checkpoint | None) -> None:
@@ -75,18 +78,21 @@ class Recorder:
             InputError: the data or the backbone are not those the run began with.
         """
         if (self.folder / "run.yaml").exists():
-            check_unchanged(self.folder, environment)
+            fixed = (*FIXED, "backbone_revision")
+            check_unchanged(self.folder, environment, fixed, data=self.config.data)
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json_atomic(self.folder / "environment.json", dict(environment))
-            text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-            write_atomic(self.folder / "run.yaml", text.encode())
+            write_known(self.folder, "environment.json", json_bytes(dict(environment)))
+            text = yaml.safe_dump(self.config.written(), sort_keys=False)
+            write_known(self.folder, "run.yaml", text.encode())
+        self.standing.begun = True
         if resumed is not None:
+            self.standing.saved = resumed.position
+            forget_later(self.folder / "checkpoints", resumed.position)
             record = RunRecord.open(self.folder)
-            self._scores = list(record.score_rows)
-            self._examples = list(record.examples())
-            self.drift.remember(record.tokens())
+            self.ledger.resume(record)
             truncate_events(self.folder, resumed.position.experience, resumed.position.step)
+            cut_events(self.folder, resumed.facts.get(EVENTS_SIZE))
             events = record.events()
             if self.board is not None:
                 self.board.resume(events)
@@ -100,29 +106,27 @@ class Recorder:
         done = [e for e in events if "seconds" in e and e["experience"] < at.experience]
         self._seconds = done[-1]["seconds"] if done else 0.0
         if at.phase == "evaluated":
-            self._seconds = [e["seconds"] for e in events if "seconds" in e][-1]
+            self._seconds = max((e["seconds"] for e in events if "seconds" in e), default=0.0)
             return
         own = [e[SO_FAR] for e in events if SO_FAR in e and e["experience"] == at.experience]
         self.meter.begin(own[-1] if own else {})
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether the state after every experience stays: not where each is a whole model."""
+        return self.adaptation.method.trains != "everything"
+
     def observe(self, after: int, step: int) -> None:
         """Evaluate after experience ``after`` and write its rows and its adapter."""
         with self.meter.evaluation():
-            scores, examples = self.retained.observe(after, step)
-            scores += self.drift.observe(after, step)
-            scores += self._diagnostics(after, step)
-            self._scores = [*self._before(after, step), *scores]
-            self._examples = [row for row in self._examples if row.experience < after] + examples
-            write_scores(self.folder, self._scores)
-            write_examples(self.folder, self._examples)
-            if self.drift.probes:
-                write_tokens(self.folder, self.drift.tokens())
+            scores = self.ledger.observe(after, step, self._diagnostics(after, step))
             if after >= 0:
-                folder = self.folder / "adapters" / f"after-{after:02d}"
-                save_adapter(self.adaptation, self.backbone, folder)
+                with system_errors(self.folder / "adapters"):
+                    keep_adapter(self.adaptation, self.backbone, self.folder, after)
             if self.board is not None:
                 self.board.scores(scores)
         self._spend(after, step)
+        settle(self.folder, after, state_kept=self.keeps_states and after >= 0)
 
     def _diagnostics(self, after: int, step: int) -> list[ScoreRow]:
         """Return what is known of the weights, and before any training of the majority class."""
@@ -135,9 +139,7 @@ class Recorder:
     def observe_within(self, experience: int, step: int) -> None:
         """Score earlier tasks and probes in the middle of an experience and write the rows."""
         with self.meter.evaluation():
-            scores = self.retained.within(experience, step) + self.drift.observe(experience, step)
-            self._scores = [*self._before(experience, step), *scores]
-            write_scores(self.folder, self._scores)
+            scores = self.ledger.observe_within(experience, step)
             if self.board is not None:
                 self.board.scores(scores)
 
@@ -160,14 +162,18 @@ class Recorder:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint, and beside it what the experience under way has cost."""
+        check_replicas(checkpoint, self.processes)
         at = checkpoint.position
         if at.phase != "evaluated":
             self.log({"experience": at.experience, "step": at.step, SO_FAR: self.meter.spent()})
-        save_checkpoint(self.folder / "checkpoints", checkpoint)
-
-    def _before(self, experience: int, step: int) -> list[ScoreRow]:
-        """Return the rows of earlier moments; a run that continues makes later ones again."""
-        return [row for row in self._scores if (row.experience, row.step) < (experience, step)]
+        facts = {**checkpoint.facts, EVENTS_SIZE: events_size(self.folder)}
+        folder = self.folder / "checkpoints"
+        with system_errors(folder):
+            save_checkpoint(
+                folder, replace(checkpoint, facts=facts), keep_boundaries=self.keeps_states
+            )
+        self.standing.saved = at
+        self.processes.wait()
 
     def log(self, event: dict[str, Any]) -> None:
         """Append one event."""
@@ -175,14 +181,20 @@ class Recorder:
         if self.board is not None:
             self.board.log(event)
 
+    def score(self, i: int) -> str:
+        """Return how the task that was just learned is scored, in a few words."""
+        row = self._row(i)
+        return f"{row.task} {row.value:.3f}"
+
+    def _row(self, i: int) -> ScoreRow:
+        task = self.scenario[i].task
+        row = self.ledger.last(i, task.name, task.score)
+        assert row is not None, "the task just learned is always scored"
+        return row
+
     def summary(self, i: int) -> str:
         """Return one line about the experience that just ended."""
-        task = self.scenario[i].task
-        row = next(
-            row
-            for row in reversed(self._scores)
-            if (row.experience, row.task, row.metric) == (i, task.name, task.score)
-        )
+        task, row = self.scenario[i].task, self._row(i)
         return (
             f"{self.config.method} (seed {self.config.seed}) · experience {i + 1} of "
             f"{len(self.scenario)} · {task.name}: {task.score} {row.value:.3f} on {row.n} examples"
@@ -193,3 +205,11 @@ class Recorder:
         if self.board is not None:
             self.board.close()
         self.meter.close()
+
+
+def keep_adapter(adaptation: Adaptation, backbone: Backbone, folder: Path, after: int) -> None:
+    """Write ``adapters/after-NN`` of a run directory, whole, and its checksums before it."""
+    draft = folder / "adapters" / f".after-{after:02d}"
+    save_adapter(adaptation, backbone, draft)
+    if draft.exists():  # a method without adapters leaves none
+        place_known(folder, draft, f"adapters/after-{after:02d}")

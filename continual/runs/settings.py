@@ -8,14 +8,16 @@ to ``run.yaml``.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
-from continual.errors import InputError, nearest, unknown
-from continual.runs.config import BackboneSettings, EvaluationSettings, RunConfig, Tracking
+from continual.errors import InputError, unknown
+from continual.records.sections import section_problems
+from continual.runs.config import BackboneSettings, RunConfig, Tracking
 from continual.scenario import Scenario
+from continual.trackers.settings import EvaluationSettings
 from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 
 SECTIONS = ("train", "method", "backbone", "evaluation", "rehearsal", "ewc", "lwf", "tracking")
@@ -39,7 +41,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set takes NAME=VALUE, as in train.lr=1e-3; got {text!r}.")
         if section not in SECTIONS:
             raise unknown("section of --set", section, SECTIONS)
-        parsed = _value(value, text)
+        parsed = parse_value(value, text)
         if section == "tracking":
             settings[section] = parsed
         elif name:
@@ -49,7 +51,45 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def _value(text: str, whole: str) -> Any:
+def given_settings(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a YAML file with those of ``--set`` on top.
+
+    Raises:
+        InputError: no such file, or one that holds no sections; an assignment as there.
+    """
+    settings = {} if file is None else read_settings(file)
+    for section, own in parse_assignments(assignments).items():
+        old = settings.get(section)
+        if isinstance(own, Mapping) and isinstance(old, Mapping):
+            own = {**old, **own}
+        settings[section] = own
+    return settings
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a file of settings by section, as ``continual search`` writes one.
+
+    Raises:
+        InputError: it cannot be read, is no mapping, or has a section that does not exist.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {path} as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: settings are sections with names, as in train: {{lr: 0.01}}.")
+    for section in values:
+        if section not in SECTIONS:
+            raise unknown(f"section of {path}", section, SECTIONS)
+    return values
+
+
+def parse_value(text: str, whole: str) -> Any:
+    """Return what a text says as YAML, with 1e-3 as a number.
+
+    Raises:
+        InputError: it is no YAML.
+    """
     if SCIENTIFIC.fullmatch(text.strip()):
         return float(text)  # YAML 1.1 reads 1e-3 as a word
     try:
@@ -101,6 +141,7 @@ def resolve(
         setting=scenario.setting,
         tasks=[{"name": t.name, "kind": t.kind, "score": t.score} for t in scenario.tasks],
         probes=[probe.name for probe in scenario.probes],
+        data=scenario.data,
         method=chosen.name,
         targets=targets,
         method_options=dataclasses.asdict(config),
@@ -134,30 +175,12 @@ def defaults_problems(settings: Mapping[str, Any], where: str = "defaults") -> l
         values = settings.get(section, {})
         if section == "backbone" and not isinstance(values, Mapping):
             continue  # a scenario's default backbone is a name
-        problems += _section_problems(model, values, f"{where}.{section}")
+        problems += section_problems(model, values, f"{where}.{section}")
     tracking = settings.get("tracking", "none")
     boards = get_args(Tracking)
     if tracking not in boards:
         problems.append(f"{where}.tracking: got {tracking!r}; allowed: {', '.join(boards)}.")
     return problems
-
-
-def _section_problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
-    try:
-        model.model_validate(values)
-    except ValidationError as error:
-        return [_sentence(where, one, list(model.model_fields)) for one in error.errors()]
-    return []
-
-
-def _sentence(where: str, error: Mapping[str, Any], allowed: list[str]) -> str:
-    path = ".".join([where, *(str(part) for part in error["loc"])])
-    if not error["loc"]:  # the settings do not fit together
-        return f"{path}: {error['msg'].removeprefix('Value error, ')}."
-    if error["type"] == "extra_forbidden":
-        word = str(error["loc"][-1])
-        return f"{path}: unknown name; known: {allowed}{nearest(word, allowed) or '.'}"
-    return f"{path}: got {error['input']!r}; {error['msg'][:1].lower()}{error['msg'][1:]}."
 
 
 def _method_config(method: str, options: dict[str, Any]) -> tuple[Any, list[str]]:

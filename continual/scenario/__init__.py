@@ -1,6 +1,9 @@
 """Scenarios: tasks, their data and their order, as frozen values; the door of datasets."""
 
 from continual.scenario.files import catalogue, load_scenario, validate_scenario
+from continual.scenario.held_out import held_out
+from continual.scenario.local import with_data
+from continual.scenario.local_source import LocalSource
 from continual.scenario.orders import split_by_class
 from continual.scenario.probe import Probe, ProbeData
 from continual.scenario.problems import Problem
@@ -15,9 +18,18 @@ from continual.scenario.sources import (
 )
 from continual.scenario.split import Split
 from continual.scenario.task import Task, TaskData
-from continual.scenario.values import Candidates, Example, Experience, Kind, Limit, Setting
+from continual.scenario.values import (
+    WRITTEN,
+    Candidates,
+    Example,
+    Experience,
+    Kind,
+    Limit,
+    Setting,
+)
 
 __all__ = [
+    "WRITTEN",
     "CallableSource",
     "Candidates",
     "Example",
@@ -26,6 +38,7 @@ __all__ = [
     "HubSource",
     "Kind",
     "Limit",
+    "LocalSource",
     "Probe",
     "ProbeData",
     "Problem",
@@ -38,10 +51,12 @@ __all__ = [
     "Task",
     "TaskData",
     "catalogue",
+    "held_out",
     "load_scenario",
     "scenario_schema",
     "split_by_class",
     "validate_scenario",
+    "with_data",
 ]
 
 

@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from continual.scenario.local_source import LocalSource
 from continual.scenario.orders import split_by_class
 from continual.scenario.probe import Probe
-from continual.scenario.schema import (
+from continual.scenario.schema import DataSection, ProbeSection, ScenarioSection, SplitSection
+from continual.scenario.sequence import Scenario
+from continual.scenario.source_schema import (
     CallableSection,
-    DataSection,
     FileSection,
     HubSection,
-    ProbeSection,
-    ScenarioSection,
-    SplitSection,
+    LocalSection,
 )
-from continual.scenario.sequence import Scenario
 from continual.scenario.sources import CallableSource, FileSource, HubSource, Source
 from continual.scenario.task import Task
 from continual.scenario.values import Limit
@@ -56,6 +55,7 @@ def build_task(section: DataSection, folder: Path, classes: list[str] | None) ->
         validation=build_source(section.validation, folder) if section.validation else None,
         columns=section.columns,
         labels=labels,
+        label_names=section.label_names,
         verbalizers=verbalizers,
         prompt=section.prompt,
         score=section.score or "",
@@ -84,15 +84,31 @@ def labels_and_texts(
     return tuple(str(name) for name in labels), ()
 
 
-def build_source(section: HubSection | FileSection | CallableSection, folder: Path) -> Source:
+def build_source(
+    section: HubSection | FileSection | CallableSection | LocalSection, folder: Path
+) -> Source:
     """Return the source of a section; a relative file starts from `folder`."""
     if isinstance(section, HubSection):
         return HubSource(
-            hub=section.hub, split=section.split, config=section.config, revision=section.revision
+            hub=section.hub,
+            split=section.split,
+            config=section.config,
+            revision=section.revision,
+            share=_share(section.share),
         )
     if isinstance(section, FileSection):
-        return FileSource(file=str(folder / section.file), sample_by=section.sample_by)
+        return FileSource(
+            file=str(folder / section.file),
+            sample_by=section.sample_by,
+            share=_share(section.share),
+        )
+    if isinstance(section, LocalSection):
+        return LocalSource(local=section.local, origin=section.origin)
     return CallableSource(callable=section.callable, params=section.params, folder=str(folder))
+
+
+def _share(given: list[float] | None) -> tuple[float, float] | None:
+    return None if given is None else (given[0], given[1])
 
 
 def _probe(section: ProbeSection, folder: Path) -> Probe:

@@ -11,9 +11,18 @@ from string import Formatter
 from typing import Any
 
 from continual.scenario.problems import Problem, distinct, name_problems, one_of
-from continual.scenario.values import CLASSIFICATION, COLUMNS, KINDS, PROMPT, SCORES, SETTINGS
+from continual.scenario.values import (
+    CLASSIFICATION,
+    COLUMNS,
+    KINDS,
+    PROMPT,
+    SCORES,
+    SETTINGS,
+    is_template,
+)
 
 ANSWERS = ("label", "target")
+WRITTEN = ("text", "target")  # what may be written out of several columns of the data
 
 
 def task_problems(fields: Mapping[str, Any]) -> list[Problem]:
@@ -38,10 +47,7 @@ def _of_kind(kind: str, fields: Mapping[str, Any]) -> list[Problem]:
         problems += one_of("score", fields["score"], SCORES[kind])
     for key, column in fields.get("columns", {}).items():
         problems += one_of(f"columns.{key}", key, COLUMNS[kind])
-        if not isinstance(column, str) or not column:
-            problems.append(
-                Problem(path=f"columns.{key}", given=repr(column), allowed="the name of a column")
-            )
+        problems += _column(key, column, fields["columns"])
     promptless = kind in ("language-modeling", "image-classification")
     if promptless and fields.get("prompt", PROMPT) != PROMPT:
         given, allowed = repr(fields["prompt"]), f"no prompt: it has no effect on {kind}"
@@ -51,11 +57,37 @@ def _of_kind(kind: str, fields: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
+def _column(key: str, column: object, columns: Mapping[str, Any]) -> list[Problem]:
+    """Return why `column` is neither a column of the data nor, for texts, a template over some."""
+    path, allowed = f"columns.{key}", "the name of a column"
+    if not isinstance(column, str) or not column:
+        return [Problem(path=path, given=repr(column), allowed=allowed)]
+    if not is_template(column):
+        return []
+    if key not in WRITTEN:
+        hint = f"only {' and '.join(WRITTEN)} can be written out of several columns."
+        return [Problem(path=path, given=repr(column), allowed=allowed, hint=hint)]
+    try:
+        names = prompt_fields(column)
+    except ValueError as error:
+        allowed = "text with {column} fields; write {{ and }} for braces"
+        return [Problem(path=path, given=repr(column), allowed=allowed, hint=f"{error}.")]
+    answers = {columns.get(answer, answer) for answer in ANSWERS} if key == "text" else set()
+    allowed = "columns that are not the answer"
+    return [
+        Problem(path=path, given=f"{{{name}}}", allowed=allowed)
+        for name in names
+        if name in answers
+    ]
+
+
 def _labels(kind: str, fields: Mapping[str, Any]) -> list[Problem]:
     labels, texts = fields["labels"], fields.get("verbalizers", ())
     classes = fields.get("classes")
     if kind not in CLASSIFICATION:
+        names = fields.get("label_names")
         given = [("labels", labels), ("verbalizers", texts), ("classes", classes)]
+        given += [("label_names", names)]
         return [
             Problem(path=path, given=str(list(value)), allowed=f"none: {kind} has no labels")
             for path, value in given
@@ -68,6 +100,8 @@ def _labels(kind: str, fields: Mapping[str, Any]) -> list[Problem]:
     if texts and len(texts) != len(labels):
         given, allowed = f"{len(texts)} texts", f"one for each of the {len(labels)} labels"
         problems.append(Problem(path="verbalizers", given=given, allowed=allowed))
+    for name, label in fields.get("label_names", {}).items():
+        problems += one_of(f"label_names.{name}", label, labels)
     if classes is not None:
         problems += distinct("classes", classes)
         for position, name in enumerate(classes):

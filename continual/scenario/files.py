@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from continual.errors import InputError, unknown
+from continual.scenario.local import with_data
 from continual.scenario.problems import Problem, refuse
 from continual.scenario.sequence import Scenario
 
@@ -23,7 +24,12 @@ def catalogue() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_scenario(name_or_path: str | Path, *, order: str | int | None = None) -> Scenario:
+def load_scenario(
+    name_or_path: str | Path,
+    *,
+    order: str | int | None = None,
+    data: str | Path | None = None,
+) -> Scenario:
     """Return a scenario of the catalogue, or the one in a YAML file.
 
     The data itself is read by `Task.load`. A scenario that names a Python callable runs its code
@@ -32,9 +38,11 @@ def load_scenario(name_or_path: str | Path, *, order: str | int | None = None) -
     Args:
         name_or_path: a name of the catalogue, or the path of a .yaml file.
         order: a named permutation of the file, or a seed for an order of the tasks.
+        data: a folder with the data of all tasks, instead of their sources; see `with_data`.
 
     Raises:
-        InputError: there is no such scenario or order, or the file has problems; all are listed.
+        InputError: there is no such scenario or order, or the file has problems, or the folder
+            lacks files; all are listed.
     """
     from continual.scenario.building import build
 
@@ -42,9 +50,10 @@ def load_scenario(name_or_path: str | Path, *, order: str | int | None = None) -
     values, problems = _examined(_text(path), path.parent)
     refuse(str(path), problems)
     scenario = build(values, path.parent)
-    if order is None:
-        return scenario
-    return scenario.shuffled(order) if type(order) is int else scenario.permuted(str(order))
+    if order is not None:
+        by_seed = type(order) is int
+        scenario = scenario.shuffled(order) if by_seed else scenario.permuted(str(order))
+    return scenario if data is None else with_data(scenario, data)
 
 
 def validate_scenario(path_or_text: str | Path) -> list[Problem]:
@@ -88,7 +97,7 @@ def _text(path: Path) -> str:
         raise InputError(f"cannot read scenario file {path} as UTF-8 text: {error}.") from error
 
 
-def _examined(text: str, folder: Path) -> tuple[Mapping[str, Any], list[Problem]]:
+def _examined(text: str, folder: Path) -> tuple[Mapping[Any, Any], list[Problem]]:
     from continual.scenario.validation import problems_of
     from continual.scenario.yaml_file import read_yaml
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 class FrozenMapping(dict[str, Any]):
@@ -65,3 +69,18 @@ def _described(value: Any) -> Any:
     if type(value).__module__.split(".")[0] == "PIL":
         return ["image", value.mode, _described(np.asarray(value))]
     return repr(value)
+
+
+def is_dataset(value: object) -> bool:
+    """Say whether `value` is a `datasets.Dataset`, without importing datasets."""
+    module = sys.modules.get("datasets")
+    return module is not None and isinstance(value, module.Dataset)
+
+
+def dataset_digest(dataset: Dataset) -> str:
+    """Hash the content, whichever files, chunks or row mapping it is stored in."""
+    parts = []
+    for start in range(0, len(dataset), 1000):
+        rows: Any = dataset.with_format("arrow")[start : start + 1000]
+        parts.append(digest(rows.to_pydict()))
+    return digest([str(dataset.features), parts])

@@ -32,27 +32,52 @@ def to_array(value: Any) -> Float32[np.ndarray, "h w *rgb"]:
 
 
 def stored(value: Any) -> bytes:
-    """Return the bytes that identify an image, without decoding a compressed one."""
+    """Return the bytes that identify an image, without decoding a compressed one.
+
+    Raises:
+        InputError: they do not begin as an image does, or the file is not there.
+    """
     if isinstance(value, dict):
-        if value.get("bytes") is not None:
-            return value["bytes"]
-        with open(value["path"], "rb") as file:
-            return file.read()
+        content = value.get("bytes")
+        if content is None:
+            content = _content(value["path"])
+        _opened({"bytes": content, "path": value.get("path")}).close()
+        return content
     array = to_array(value)
     return str(array.shape).encode() + array.tobytes()
 
 
-def _decoded(value: dict[str, Any]) -> Any:
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot read the image {path}: {error}.") from error
+
+
+def _opened(value: dict[str, Any]) -> Any:
+    """Return an image of which only the first bytes were looked at."""
     from PIL import Image, UnidentifiedImageError
 
     source = io.BytesIO(value["bytes"]) if value.get("bytes") is not None else value["path"]
     try:
-        image = Image.open(source)
-        image.load()
+        return Image.open(source)
     except (UnidentifiedImageError, OSError) as error:
-        where = value.get("path") or "an image column"
-        raise InputError(f"cannot decode an image of {where}: {error}.") from error
+        raise _undecodable(value, error) from error
+
+
+def _decoded(value: dict[str, Any]) -> Any:
+    image = _opened(value)
+    try:
+        image.load()
+    except OSError as error:
+        raise _undecodable(value, error) from error
     return image
+
+
+def _undecodable(value: dict[str, Any], error: Exception) -> InputError:
+    where = value.get("path") or "an image column"
+    return InputError(f"cannot decode an image of {where}: {error}.")
 
 
 def _pixels(image: Any) -> np.ndarray:

@@ -1,34 +1,38 @@
 """From sources to the three splits of a task: filter, carve, limit, check.
 
     use a row        where its label is one of the task's classes
+    share            a part of each class in the order of salted hashes, where a source has one
     validation       the rows with the smallest salted hash of their input, where none is given
     limit            the rows with the smallest hash of their content
 
-Every choice looks at the content of one row at a time, so it survives reordering of the data.
+Every choice looks at the content of rows alone, so it survives reordering of the data.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int, Shaped
 
 from continual.errors import InputError
+from continual.scenario.choosing import inside, salted_again, smallest
 from continual.scenario.frozen import FrozenMapping, digest
 from continual.scenario.reading import quiet, read
 from continual.scenario.rows import Table, blank_texts, scan
+from continual.scenario.sources import FileSource, HubSource
 from continual.scenario.split import Answers, Split
 from continual.scenario.task import Task, TaskData
+from continual.scenario.values import Limit
 
 if TYPE_CHECKING:
     from continual.scenario.sources import Source
+
+SHOWN = 5  # classes that a warning names
 
 logger = logging.getLogger("continual.scenario")
 
@@ -42,17 +46,9 @@ def load_task(task: Task, states: tuple[str, ...]) -> TaskData:
     """
     versions: dict[str, str] = {}
     with quiet():
-        train = _table(task, "train", task.train, versions)
+        tables = _before_test(task, versions)
         test = _table(task, "test", task.test, versions)
-        if task.validation is not None:
-            validation = _table(task, "validation", task.validation, versions)
-        else:
-            train, validation = _carve(task, train)
-        tables = {
-            "train": _limited(train, task.limit.train),
-            "validation": _limited(validation, _validation_limit(task)),
-            "test": _limited(test, task.limit.test),
-        }
+        tables["test"] = _limited(test, task.limit.test)
         warnings = _warnings(task, tables)
         splits = {part: _split(task, table) for part, table in tables.items()}
         fingerprint = digest({part: split.fingerprint for part, split in splits.items()})
@@ -63,33 +59,75 @@ def load_task(task: Task, states: tuple[str, ...]) -> TaskData:
     )
 
 
-def smallest(
-    keys: Shaped[np.ndarray, " rows"], count: int, *, together: bool = False
-) -> Int[np.ndarray, " chosen"]:
-    """Return the rows of the `count` smallest keys, in row order.
+def load_before_test(task: Task) -> tuple[Split, Split]:
+    """Return the training and the validation split of a task; its test source is not read.
 
-    Args:
-        keys: (rows,) any order.
-        count: how many; all where there are fewer.
-        together: take every row whose key equals the last one taken.
+    Raises:
+        InputError: as for ``load_task``.
     """
-    if count >= len(keys):
-        return np.arange(len(keys))
-    order = np.argsort(keys, kind="stable")[:count]
-    if together and count:
-        return np.flatnonzero(keys <= keys[order[-1]])
-    return np.sort(order)
+    with quiet():
+        tables = _before_test(task, {})
+        return _split(task, tables["train"]), _split(task, tables["validation"])
+
+
+def _before_test(task: Task, versions: dict[str, str]) -> dict[str, Table]:
+    """Return what is learned from and what judges meanwhile, as tables."""
+    train = _table(task, "train", task.train, versions)
+    if task.validation is not None:
+        validation = _table(task, "validation", task.validation, versions)
+    else:
+        train, validation = _carve(task, train)
+    return {
+        "train": _limited(train, task.limit.train),
+        "validation": _limited(validation, _validation_limit(task)),
+    }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A source to be scanned for a task; equal for the tasks that a data set is split into.
+
+    `like` is what a scan depends on: the task without its name, classes and choice of rows.
+    """
+
+    like: Task
+    part: str
+    state: str
+    task: Task = field(compare=False)
+
+
+@lru_cache(maxsize=4)
+def _scanned(asked: _Asked) -> tuple[Table, Mapping[str, str]]:
+    source = asked.like.train
+    dataset, versions = read(source)
+    table = scan(asked.task, asked.part, dataset)
+    if isinstance(source, HubSource | FileSource) and source.share is not None:
+        table = table.take(inside(table.inputs, source.share, table.labels))
+        if not len(table.inputs):
+            raise InputError(f"{source.describe()} has no rows in that share; make it wider.")
+    return table, versions
 
 
 def _table(task: Task, part: str, source: Source, versions: dict[str, str]) -> Table:
-    dataset, known = read(source)
+    like = replace(
+        task,
+        name="any",
+        train=source,
+        test=source,
+        validation=None,
+        limit=Limit(),
+        validation_fraction=0.0,
+        classes=None,
+    )
+    table, known = _scanned(_Asked(like=like, part=part, state=source.state(), task=task))
     versions.update(known)
-    table = scan(task, part, dataset)
     if task.classes is None or table.labels is None:
         return table
     wanted = [task.labels.index(name) for name in task.classes]
     counts = Counter(table.labels.tolist())
-    if absent := [task.labels[i] for i in wanted if not counts[i]]:
+    absent = [task.labels[i] for i in wanted if not counts[i]]
+    # a small split may lack a class, as one carved out of train may; then a warning says so
+    if absent and (part == "train" or len(absent) == len(wanted)):
         raise InputError(
             f"task {task.name!r}, {part}: no rows with label {', '.join(map(repr, absent))} in "
             f"{source.describe()}; it has {[task.labels[i] for i in sorted(counts)]}. "
@@ -100,7 +138,7 @@ def _table(task: Task, part: str, source: Source, versions: dict[str, str]) -> T
 
 def _carve(task: Task, train: Table) -> tuple[Table, Table]:
     """Take a share of the inputs, repeated inputs together, out of the training rows."""
-    salted = _salted(train.inputs)
+    salted = salted_again(train.inputs, b"valid")
     count = round(len(salted) * task.validation_fraction)
     if task.validation_fraction and not count:
         count = 1
@@ -113,15 +151,6 @@ def _carve(task: Task, train: Table) -> tuple[Table, Table]:
             "validation_fraction: 0."
         )
     return train.take(kept), replace(train.take(taken), part="validation")
-
-
-def _salted(hashes: np.ndarray) -> np.ndarray:
-    """Hash hashes once more, so that validation and limit choose independently."""
-    values = [
-        int.from_bytes(hashlib.blake2b(h.tobytes(), digest_size=8, salt=b"valid").digest(), "big")
-        for h in hashes.astype(">u8")
-    ]
-    return np.array(values, dtype=np.uint64)
 
 
 def _validation_limit(task: Task) -> int | None:
@@ -142,6 +171,8 @@ def _warnings(task: Task, tables: Mapping[str, Table]) -> tuple[str, ...]:
         total, distinct = len(table.inputs), len(set(table.inputs.tolist()))
         if total > distinct:
             found.append(f"{total - distinct} of {total} {part} inputs repeat an earlier one.")
+        if part == "test" and (absent := _absent(task, table)):
+            found.append(f"no test example of {len(absent)} classes: {', '.join(absent[:SHOWN])}.")
         if blank := blank_texts(table):
             found.append(f"{blank} of {total} {part} texts are empty.")
         if table.ids is not None and total > (kept := len(set(table.ids))):
@@ -151,6 +182,14 @@ def _warnings(task: Task, tables: Mapping[str, Table]) -> tuple[str, ...]:
         if shared := int(np.isin(inputs, tables[first].inputs).sum()):
             found.append(f"{shared} of {len(inputs)} {second} inputs are also in {first}.")
     return tuple(found)
+
+
+def _absent(task: Task, table: Table) -> list[str]:
+    """Return the classes of a task that a split has no example of."""
+    if table.labels is None:
+        return []
+    there = set(table.labels.tolist())
+    return [name for name in task.class_names if task.labels.index(name) not in there]
 
 
 def _split(task: Task, table: Table) -> Split:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import UInt64
 
 from continual.errors import InputError, nearest
+from continual.scenario.choosing import inside, smallest
 from continual.scenario.frozen import FrozenMapping, digest
-from continual.scenario.loading import smallest
 from continual.scenario.problems import name_problems, refuse
 from continual.scenario.reading import quiet, read
 from continual.scenario.rows import content_hash
-from continual.scenario.sources import Source
+from continual.scenario.sources import FileSource, HubSource, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +67,18 @@ def _load(probe: Probe, state: str) -> ProbeData:
             f"probe {probe.name!r} has no column {probe.column!r}; the data has "
             f"{dataset.column_names}{nearest(probe.column, dataset.column_names)}."
         )
+    source = probe.source
     with quiet():
         texts = dataset.select_columns([probe.column])[:][probe.column]
     documents = [str(text) for text in texts if text is not None and str(text).strip()]
+    if isinstance(source, HubSource | FileSource) and source.share is not None:
+        documents = [documents[i] for i in inside(_keys(documents), source.share, None)]
     if not documents:
         raise InputError(f"probe {probe.name!r}: no document of {len(texts)} has text.")
     if probe.limit is not None:
-        keys = np.array([content_hash(text.encode()) for text in documents], dtype=np.uint64)
-        documents = [documents[i] for i in smallest(keys, probe.limit)]
+        documents = [documents[i] for i in smallest(_keys(documents), probe.limit)]
     return ProbeData(documents=tuple(documents), fingerprint=digest(documents), versions=versions)
+
+
+def _keys(documents: list[str]) -> UInt64[np.ndarray, " documents"]:
+    return np.array([content_hash(text.encode()) for text in documents], dtype=np.uint64)

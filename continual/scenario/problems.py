@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from continual.errors import InputError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{one}{k}" for one in ("COM", "LPT") for k in range(10))}
 NAME_RULE = "1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit, no '.' last"
 
 
@@ -54,6 +55,8 @@ def one_of(path: str, given: object, allowed: Iterable[str]) -> list[Problem]:
 
 def name_problems(path: str, name: object) -> list[Problem]:
     """Return a problem where `name` cannot be used as a file name on every system."""
+    if isinstance(name, str) and name.partition(".")[0].upper() in DEVICES:
+        return [Problem(path=path, given=repr(name), allowed="a name that is no device of Windows")]
     if isinstance(name, str) and NAME.fullmatch(name):
         return []
     hint = "quote it, so that YAML reads text." if not isinstance(name, str) else ""

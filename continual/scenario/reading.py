@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continual.errors import InputError, unknown
+from continual.hub import quiet as quiet_hub
 from continual.scenario.formats import file_format, missing_file
-from continual.scenario.frozen import FrozenMapping
+from continual.scenario.frozen import FrozenMapping, is_dataset
+from continual.scenario.hub_rows import read_hub
+from continual.scenario.local_source import LocalSource
 from continual.scenario.sources import (
     CallableSource,
     FileSource,
@@ -21,7 +23,6 @@ from continual.scenario.sources import (
     Rows,
     RowsSource,
     Source,
-    is_dataset,
 )
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ def read(source: Source) -> tuple[Dataset, Mapping[str, str]]:
     Raises:
         InputError: the source is missing, unreadable, empty or not rows.
     """
+    if isinstance(source, LocalSource):
+        source.refuse()
     with quiet():
         if isinstance(source, HubSource):
-            dataset = _from_hub(source)
-            versions = {source.hub: source.revision} if source.revision else {}
+            dataset, versions = read_hub(source)
         elif isinstance(source, FileSource):
             dataset, versions = _from_file(source), {}
         elif isinstance(source, CallableSource):
@@ -56,42 +58,17 @@ def quiet() -> Iterator[None]:
     """Silence the progress bars and messages of datasets inside the block, and only there."""
     import datasets
     from datasets.utils import logging
-    from huggingface_hub import utils as hub
 
-    bars, hub_bars = not datasets.are_progress_bars_disabled(), not hub.are_progress_bars_disabled()
-    level = logging.get_verbosity()
+    bars, level = not datasets.are_progress_bars_disabled(), logging.get_verbosity()
     datasets.disable_progress_bars()
-    if hub_bars:
-        hub.disable_progress_bars()
     logging.set_verbosity(logging.CRITICAL)  # what went wrong is in the exception
     try:
-        yield
+        with quiet_hub():
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:
             datasets.enable_progress_bars()
-        if hub_bars:
-            hub.enable_progress_bars()
-
-
-def _from_hub(source: HubSource) -> Dataset:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    try:
-        return load_dataset(
-            source.hub, name=source.config, split=source.split, revision=source.revision
-        )
-    except (OSError, ValueError, DatasetsError) as error:
-        offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("", "0", "false", "no")
-        fix = (
-            "HF_HUB_OFFLINE is set and the dataset is not in the local cache: unset it, or load "
-            "the dataset once with a network."
-            if offline
-            else "Check the id, split, config and the network; without one, load it once where "
-            "there is one and copy the cache (HF_HOME), or give the rows as a file."
-        )
-        raise InputError(f"cannot load {source.describe()}: {_first_line(error)} {fix}") from error
 
 
 def _from_file(source: FileSource) -> Dataset:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from continual.errors import InputError, nearest
+from continual.errors import InputError
+from continual.scenario.columns import columns_of, fields_of
 from continual.scenario.images import stored
+from continual.scenario.label_reading import LabelReader, label_indices
+from continual.scenario.split import BATCH, PICTURES
 from continual.scenario.task import Task, is_classification
-from continual.scenario.values import COLUMNS
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-BATCH = 1000
-
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The rows of one source, with what was learned by reading them once.
+    """The rows of one source, with what was learned by reading them once; images as stored.
 
     `hashes` are of the whole example (input and answer), `inputs` of the input alone with white
     space collapsed: (rows,) uint64. `labels` are indices into `Task.labels`; `ids` are those of the
@@ -59,18 +59,18 @@ def scan(task: Task, part: str, dataset: Dataset) -> Table:
     Raises:
         InputError: a column is missing, an answer is missing or unknown, or an image is no image.
     """
-    columns, fields = _columns(task, part, dataset), _fields(task, part, dataset)
+    dataset, columns = columns_of(task, part, dataset)
+    fields = fields_of(task, part, dataset)
     used = list(dict.fromkeys([*columns.values(), *fields.values()]))
-    dataset = dataset.select_columns(used).with_format(None)
-    column_label = columns.get("label")
-    names = _class_names(dataset, column_label)
+    dataset = _undecoded(dataset.select_columns(used).with_format(None), columns.get("image"))
+    reader = LabelReader.of(task, dataset, columns["label"]) if "label" in columns else None
     hashes, inputs, labels, ids = [], [], [], []
     missing: Counter[str] = Counter()
-    for batch in _batches(_undecoded(dataset, columns.get("image"))):
+    for batch in _batches(dataset, PICTURES if "image" in columns else BATCH):
         for row in zip(*(batch[column] for column in used), strict=True):
             cells = dict(zip(used, row, strict=True))
             missing.update(c for c, value in cells.items() if value is None)
-            label = "" if column_label is None else _label(cells[column_label], names)
+            label = "" if reader is None else reader.read(cells[columns["label"]])
             whole, asked = _hashes(cells, columns, fields, label)
             hashes.append(whole)
             inputs.append(asked)
@@ -84,7 +84,7 @@ def scan(task: Task, part: str, dataset: Dataset) -> Table:
         fields=fields,
         hashes=np.array(hashes, dtype=np.uint64),
         inputs=np.array(inputs, dtype=np.uint64),
-        labels=_indices(task, part, labels) if is_classification(task) else None,
+        labels=label_indices(task, part, labels) if is_classification(task) else None,
         ids=tuple(ids) if "id" in columns else None,
     )
 
@@ -113,47 +113,9 @@ def _hashes(
     return content_hash(asked.to_bytes(8, "big"), *(word.encode() for word in said)), asked
 
 
-def _columns(task: Task, part: str, dataset: Dataset) -> dict[str, str]:
-    wanted = [name for name in COLUMNS[task.kind] if name != "id" or "id" in task.columns]
-    columns = {name: task.columns.get(name, name) for name in wanted}
-    for name, column in columns.items():
-        _must_exist(task, part, dataset, column, f"columns.{name}")
-    return columns
-
-
-def _fields(task: Task, part: str, dataset: Dataset) -> dict[str, str]:
-    fields = {name: task.columns.get(name, name) for name in task.fields}
-    for name, column in fields.items():
-        _must_exist(task, part, dataset, column, f"{{{name}}} of the prompt")
-    return fields
-
-
-def _must_exist(task: Task, part: str, dataset: Dataset, column: str, asked: str) -> None:
-    if column not in dataset.column_names:
-        raise InputError(
-            f"task {task.name!r}, {part}: {asked} names the column {column!r}, which is not there; "
-            f"the data has {dataset.column_names}{nearest(column, dataset.column_names)}. "
-            "Map it under `columns`."
-        )
-
-
-def _class_names(dataset: Dataset, column: str | None) -> Sequence[str] | None:
-    from datasets import ClassLabel
-
-    feature = dataset.features[column] if column is not None else None
-    return feature.names if isinstance(feature, ClassLabel) else None
-
-
-def _label(value: Any, names: Sequence[str] | None) -> str:
-    """Return the label as written in the data; a ClassLabel by its name, 3.0 as "3"."""
-    if names is not None and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else str(value)
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _batches(dataset: Dataset) -> Iterator[dict[str, list[Any]]]:
-    for start in range(0, len(dataset), BATCH):
-        yield dataset[start : start + BATCH]
+def _batches(dataset: Dataset, size: int = BATCH) -> Iterator[dict[str, list[Any]]]:
+    for start in range(0, len(dataset), size):
+        yield dataset[start : start + size]
 
 
 def _undecoded(dataset: Dataset, image: str | None) -> Dataset:
@@ -171,26 +133,6 @@ def _refuse_missing(task: Task, part: str, missing: Counter[str], rows: int) -> 
             f"task {task.name!r}, {part}: values are missing in {rows} rows: {counts}. "
             "Fill them or leave those rows out."
         )
-
-
-def _indices(task: Task, part: str, labels: Sequence[str]) -> np.ndarray:
-    positions = {name: i for i, name in enumerate(task.labels)}
-    if not any(_is_whole(name) for name in task.labels):
-        positions |= {str(i): i for i in range(len(task.labels))}
-    unknown = Counter(label for label in labels if label not in positions)
-    if unknown:
-        counts = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(10))
-        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
-        raise InputError(
-            f"task {task.name!r}, {part}: labels in the data are not in the list: {counts}{more}; "
-            f"allowed: {list(task.labels)}{nearest(next(iter(unknown)), task.labels)}. "
-            "Add them to `labels`, or keep a part of the labels with `classes`."
-        )
-    return np.array([positions[label] for label in labels], dtype=np.int64)
-
-
-def _is_whole(text: str) -> bool:
-    return text.removeprefix("-").isdigit()
 
 
 def blank_texts(table: Table) -> int:

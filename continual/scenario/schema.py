@@ -2,65 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from continual.scenario.source_schema import Section, SourceSection
 from continual.scenario.values import PROMPT, Kind, Setting
-
-# The tags of the source variants; in brackets, so that no key of a file is mistaken for one.
-SOURCES = {"hub": "[hub]", "file": "[file]", "callable": "[callable]"}
-
-
-class Section(BaseModel):
-    """A mapping of a scenario file: unknown keys are errors, nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class HubSection(Section):
-    """One split of a dataset on the Hugging Face hub."""
-
-    hub: str = Field(min_length=1, description="Id of the dataset on the hub, such as ag_news.")
-    split: str = Field(min_length=1, description="Split to read, such as train or train[:10%].")
-    config: str | None = Field(default=None, description="Configuration (subset) of the dataset.")
-    revision: str | None = Field(
-        default=None, description="Commit or tag; pins the data's version."
-    )
-
-
-class FileSection(Section):
-    """A local file, or a folder with one folder of images per label."""
-
-    file: str = Field(
-        min_length=1,
-        description="csv, tsv, json, jsonl, parquet or text file (also .gz, .bz2, .xz, .zst), or a "
-        "folder of images. Relative to this YAML file.",
-    )
-    sample_by: Literal["line", "paragraph", "document"] = Field(
-        default="line", description="What one row of a text file is."
-    )
-
-
-class CallableSection(Section):
-    """A Python function that returns rows. Loading the scenario runs its code."""
-
-    callable: str = Field(
-        pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$",
-        description="module:function; the module is installed, or a file beside this YAML file.",
-    )
-    params: dict[str, Any] = Field(default={}, description="Keyword arguments of the function.")
-
-
-def _source_tag(value: object) -> str | None:
-    keys = value if isinstance(value, dict) else {}
-    return next((tag for key, tag in SOURCES.items() if key in keys), None)
-
-
-SourceSection = Annotated[
-    Annotated[HubSection, Tag("[hub]")]
-    | Annotated[FileSection, Tag("[file]")]
-    | Annotated[CallableSection, Tag("[callable]")],
-    Discriminator(_source_tag),
-]
 
 
 def _word(value: object) -> object:
@@ -78,6 +23,7 @@ def _verbalisers(value: object) -> object:
 
 
 LabelList = Annotated[list[Label], Tag("[list]")]
+LabelNames = Annotated[dict[str, Label], BeforeValidator(_verbalisers)]
 LabelMap = Annotated[dict[str, str], BeforeValidator(_verbalisers), Tag("[mapping]")]
 Labels = Annotated[
     LabelList | LabelMap,
@@ -107,19 +53,26 @@ class DataSection(Section):
         description="Where the validation rows come from; by default a share of train.",
     )
     columns: dict[str, str] = Field(
-        default={}, description="Our name (text, label, target, image, id) to the name in the data."
+        default={},
+        description="Our name (text, label, target, image, id) to the name in the data; for text "
+        "and target also a template over {columns} of the data.",
     )
     labels: Labels = Field(
         default=[],
         description="Class names in label-id order, or a mapping from class name to what a "
         "language model says for it.",
     )
+    label_names: LabelNames = Field(
+        default={},
+        description="What the data calls a label, to its name in `labels`, where they differ.",
+    )
     prompt: str = Field(
         default=PROMPT, description="Template over {text} and other columns of the data."
     )
-    score: Literal["accuracy", "exact_match", "token_accuracy"] | None = Field(
-        default=None, description="How answers are scored; by default the kind's own score."
-    )
+    score: (
+        Literal["accuracy", "exact_match", "rouge_l", "edit_similarity", "sari", "token_accuracy"]
+        | None
+    ) = Field(default=None, description="How answers are scored; by default the kind's own score.")
     limit: LimitSection = Field(default=LimitSection(), description="How many examples are used.")
     validation_fraction: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
         default=0.1,

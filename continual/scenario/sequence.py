@@ -34,6 +34,7 @@ class Scenario(Sequence[Experience]):
         description: what a reader should know.
         defaults: backbone, train, method and evaluation settings that suit it; not read here.
         orders: named permutations of the task names, for `permuted`.
+        data: the folder that `with_data` took the data from, or "".
 
     Raises:
         InputError: listing everything that is wrong, not the first thing only.
@@ -46,6 +47,7 @@ class Scenario(Sequence[Experience]):
     description: str = ""
     defaults: Mapping[str, Any] = field(default=FrozenMapping())
     orders: Mapping[str, tuple[str, ...]] = field(default=FrozenMapping())
+    data: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for name in ("tasks", "probes"):
@@ -103,10 +105,9 @@ class Scenario(Sequence[Experience]):
             InputError: it is not a permutation of the tasks, or there is no order of that name.
         """
         names = [task.name for task in self.tasks]
-        if isinstance(order, str):
-            if order not in self.orders:
-                raise unknown("order", order, self.orders)
-            order = self.orders[order]
+        if isinstance(order, str) and order not in self.orders:
+            raise unknown("order", order, self.orders)
+        order = self.orders[order] if isinstance(order, str) else order
         if any(type(item) is int and not 0 <= item < len(names) for item in order):
             raise InputError(f"an order has positions 0 to {len(names) - 1}; got {list(order)}.")
         chosen = [names[item] if isinstance(item, int) else item for item in order]

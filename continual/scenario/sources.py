@@ -5,7 +5,6 @@ A source is a frozen value; `continual.scenario.reading.read` turns it into a `d
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,8 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from continual.errors import InputError, unknown
+from continual.scenario.choosing import check_share, share_text
 from continual.scenario.formats import bad_suffix, file_format
-from continual.scenario.frozen import FrozenMapping, digest, freeze
+from continual.scenario.frozen import (
+    FrozenMapping,
+    dataset_digest,
+    digest,
+    freeze,
+    is_dataset,
+)
+from continual.scenario.local_source import LocalSource
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,17 +31,27 @@ SampleBy = Literal["line", "paragraph", "document"]
 
 @dataclass(frozen=True, kw_only=True)
 class HubSource:
-    """One split of a dataset on the Hugging Face hub; `revision` pins its version."""
+    """One split of a dataset on the Hugging Face hub; `revision` pins its version.
+
+    `share` (low, high) keeps that part of every class, in the order of content hashes.
+
+    Raises:
+        InputError: `share` is not two rising numbers in [0, 1].
+    """
 
     hub: str
     split: str
     config: str | None = None
     revision: str | None = None
+    share: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        check_share(self.share)
 
     def describe(self) -> str:
         """Return the source as a reader of an error message would write it."""
         config = f" ({self.config})" if self.config else ""
-        return f"hub dataset {self.hub!r}{config}, split {self.split!r}"
+        return f"hub dataset {self.hub!r}{config}, split {self.split!r}{share_text(self.share)}"
 
     def state(self) -> str:
         """Return "": the value itself says what is read."""
@@ -47,17 +64,19 @@ class FileSource:
 
     `sample_by` says what one row of a text file is. A folder holds one folder of images per label.
     A relative `file` starts from the working directory; `load_scenario` makes it start from the
-    YAML file.
+    YAML file. `share` is as in `HubSource`.
 
     Raises:
-        InputError: the suffix is unknown, or `sample_by` is.
+        InputError: the suffix is unknown, or `sample_by` is, or `share` is not what it must be.
     """
 
     file: str
     sample_by: SampleBy = "line"
+    share: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "file", str(self.file))
+        check_share(self.share)
         if self.sample_by not in get_args(SampleBy):
             raise unknown("sample_by", self.sample_by, get_args(SampleBy))
         if file_format(self.file) is None and not Path(self.file).is_dir():
@@ -65,7 +84,7 @@ class FileSource:
 
     def describe(self) -> str:
         """Return the source as a reader of an error message would write it."""
-        return f"file {self.file}"
+        return f"file {self.file}{share_text(self.share)}"
 
     def state(self) -> str:
         """Return what changes when the file does, or "" where there is no file."""
@@ -142,7 +161,7 @@ class RowsSource:
     def content(self) -> str:
         """The digest of the rows, which is also what makes two sources equal."""
         if is_dataset(self.rows):
-            return _dataset_digest(self.rows)  # type: ignore[arg-type]
+            return dataset_digest(self.rows)  # type: ignore[arg-type]
         return digest(self.rows)
 
     def __eq__(self, other: object) -> bool:
@@ -174,19 +193,4 @@ class Rows:
     versions: Mapping[str, str] = field(default=FrozenMapping())
 
 
-Source = HubSource | FileSource | CallableSource | RowsSource
-
-
-def is_dataset(value: object) -> bool:
-    """Say whether `value` is a `datasets.Dataset`, without importing datasets."""
-    module = sys.modules.get("datasets")
-    return module is not None and isinstance(value, module.Dataset)
-
-
-def _dataset_digest(dataset: Dataset) -> str:
-    """Hash the content, whichever files, chunks or row mapping it is stored in."""
-    parts = []
-    for start in range(0, len(dataset), 1000):
-        rows: Any = dataset.with_format("arrow")[start : start + 1000]
-        parts.append(digest(rows.to_pydict()))
-    return digest([str(dataset.features), parts])
+Source = HubSource | FileSource | CallableSource | RowsSource | LocalSource

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 BATCH = 1000  # rows read at once while iterating
+PICTURES = 64  # the same of images, as they are stored: a compressed one may take megabytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,8 @@ class Split(Sequence[Example]):
     """Examples in the order of their rows; memory-mapped where the data is.
 
     Slices and `select` give splits, an index gives an `Example`. Read whole columns with `column`:
-    one access for all rows. Iterating reads 1000 rows at a time.
+    one access for all rows. Iterating reads many rows at a time, and decodes one image at a time:
+    an image lives as long as its example.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Split(Sequence[Example]):
         """Wrap rows that were checked when they were loaded; see `continual.scenario.loading`.
 
         Args:
-            dataset: one row per example.
+            dataset: one row per example, images not decoded.
             columns: our column names to the dataset's.
             fields: names in the prompt to the dataset's columns.
             ids: one id per row, distinct.
@@ -88,6 +90,8 @@ class Split(Sequence[Example]):
     def column(self, name: str) -> list[Any]:
         """Return one column: "id", "text", "label", "target", "image", or a field of the prompt.
 
+        A column of images is all of them decoded at once; iterate where they are large or many.
+
         Raises:
             InputError: the split has no such column.
         """
@@ -100,7 +104,29 @@ class Split(Sequence[Example]):
             indices = self._labels.tolist()
             return indices if name == "label" else [texts[i] for i in indices]
         stored = self._columns.get(name) or self._fields[name]
-        return _values(name, self._dataset.select_columns([stored])[:][stored])
+        return [_value(name, value) for value in self._dataset.select_columns([stored])[:][stored]]
+
+    def table(self) -> Dataset:
+        """Return the rows under our own column names, with class names for labels.
+
+        Texts are text and images are what the data holds, so that equal examples come of it.
+        """
+        from datasets import Dataset, Image, concatenate_datasets
+
+        texts = {name: self.column(name) for name in self.columns if name not in ("id", "image")}
+        if self._labels is not None:
+            texts["label"] = [self._answers.labels[i] for i in self._labels.tolist()]
+            del texts["target"]
+        if "id" in self._columns:
+            texts["id"] = list(self._ids)
+        table = Dataset.from_dict(texts)
+        if "image" not in self._columns:
+            return table
+        column = self._columns["image"]
+        images = self._dataset.select_columns([column]).rename_columns({column: "image"})
+        if isinstance(images.features["image"], Image):  # what is to be decoded is written whole
+            images = images.cast_column("image", Image())
+        return concatenate_datasets([images.flatten_indices(), table], axis=1)
 
     def select(self, indices: Sequence[int] | np.ndarray) -> Split:
         """Return the split of these rows, in this order."""
@@ -127,27 +153,28 @@ class Split(Sequence[Example]):
         """Return one example, or the split of a slice."""
         if isinstance(index, slice):
             return self.select(range(*index.indices(len(self))))
-        return self._examples(range(len(self))[index], 1)[0]
+        return next(self._examples(range(len(self))[index], 1))
 
     def __iter__(self) -> Iterator[Example]:
         """Yield every example; each iteration starts at the first."""
-        for start in range(0, len(self), BATCH):
-            yield from self._examples(start, min(BATCH, len(self) - start))
+        size = PICTURES if "image" in self._columns else BATCH
+        for start in range(0, len(self), size):
+            yield from self._examples(start, min(size, len(self) - start))
 
     def __repr__(self) -> str:
         """Return the size and the columns."""
         return f"Split({len(self)} examples: {', '.join(self.columns)})"
 
-    def _examples(self, start: int, count: int) -> list[Example]:
+    def _examples(self, start: int, count: int) -> Iterator[Example]:
         rows = self._dataset[start : start + count]
         stored = {
-            name: _values(name, rows[column])
+            name: rows[column]
             for name, column in {**self._columns, **self._fields}.items()
             if name not in ("id", "label")
         }
-        return [
-            self._example(start + i, {k: v[i] for k, v in stored.items()}) for i in range(count)
-        ]
+        for i in range(count):
+            cells = {name: _value(name, values[i]) for name, values in stored.items()}
+            yield self._example(start + i, cells)
 
     def _example(self, row: int, stored: Mapping[str, Any]) -> Example:
         label = None if self._labels is None else int(self._labels[row])
@@ -161,5 +188,5 @@ class Split(Sequence[Example]):
         )
 
 
-def _values(name: str, values: list[Any]) -> list[Any]:
-    return [to_array(value) for value in values] if name == "image" else [str(v) for v in values]
+def _value(name: str, value: Any) -> Any:
+    return to_array(value) if name == "image" else str(value)

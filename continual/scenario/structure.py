@@ -10,16 +10,19 @@ from pydantic import BaseModel, ValidationError
 from continual.errors import nearest
 from continual.scenario.problems import Problem, one_of
 from continual.scenario.schema import (
-    SOURCES,
-    CallableSection,
     DefaultsSection,
-    FileSection,
-    HubSection,
     LimitSection,
     ProbeSection,
     ScenarioSection,
     SplitSection,
     TaskSection,
+)
+from continual.scenario.source_schema import (
+    SOURCES,
+    CallableSection,
+    FileSection,
+    HubSection,
+    LocalSection,
 )
 from continual.scenario.values import KINDS, SCORES, SETTINGS
 
@@ -32,7 +35,7 @@ WORDS = {
 BOOLEAN = "YAML reads yes, no, on, off, true and false as booleans; quote the word."
 
 
-def structure_problems(values: Mapping[str, Any]) -> list[Problem]:
+def structure_problems(values: Mapping[Any, Any]) -> list[Problem]:
     """Return every key and every type that a scenario file may not have."""
     try:
         ScenarioSection.model_validate(dict(values))
@@ -41,7 +44,7 @@ def structure_problems(values: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def _problem(values: Mapping[str, Any], found: Mapping[str, Any]) -> Problem:
+def _problem(values: Mapping[Any, Any], found: Mapping[str, Any]) -> Problem:
     steps = [step for step in found["loc"] if not str(step).startswith("[")]
     if found["loc"] and found["loc"][-1] == "[key]":
         steps.pop()  # the key itself is what was given
@@ -72,6 +75,8 @@ def _problem(values: Mapping[str, Any], found: Mapping[str, Any]) -> Problem:
 
 def _expected(found: Mapping[str, Any]) -> str:
     kind = found["type"]
+    if kind == "invalid_key":
+        return "a key that is text"
     if kind == "string_pattern_mismatch":
         return "'module:function'"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -95,6 +100,7 @@ def _model_at(location: Sequence[int | str]) -> type[BaseModel]:
         "[hub]": HubSection,
         "[file]": FileSection,
         "[callable]": CallableSection,
+        "[local]": LocalSection,
     }
     inner = [models[step] for step in map(str, location[:-1]) if step in models]
     return inner[-1] if inner else ScenarioSection

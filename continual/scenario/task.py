@@ -42,8 +42,10 @@ class Task:
         validation: where the validation rows come from; None takes `validation_fraction` of the
             training rows, chosen by content hash, repeated inputs on one side.
         columns: our name (text, label, target, image, id) to the data's; the same name otherwise.
+            For text and target also a template over the data's columns: "{question} {passage}".
         labels: class names in label-id order. A string in the data is a name; so is a whole number
             where any label reads as one; otherwise it is a position in this list.
+        label_names: what the data calls a label, to our name, where the two differ.
         verbalizers: what a language model says for each label; the labels where left out.
         prompt: `str.format` template over `text` and further columns; the target follows as
             " " + target. Of no effect for language-modeling and image-classification.
@@ -64,6 +66,7 @@ class Task:
     validation: Source | None = None
     columns: Mapping[str, str] = field(default=FrozenMapping())
     labels: tuple[str, ...] = ()
+    label_names: Mapping[str, str] = field(default=FrozenMapping())
     verbalizers: tuple[str, ...] = ()
     prompt: str = PROMPT
     score: str = ""
@@ -74,6 +77,7 @@ class Task:
     def __post_init__(self) -> None:
         self._set("columns", freeze(self.columns))
         self._set("labels", tuple(str(label) for label in self.labels))
+        self._set("label_names", freeze({str(k): str(v) for k, v in self.label_names.items()}))
         self._set("verbalizers", tuple(self.verbalizers) or self.labels)
         if self.classes is not None:
             self._set("classes", tuple(str(name) for name in self.classes))

@@ -1,7 +1,8 @@
 """Every problem of a scenario file at once: structure by pydantic, meaning by `checks`.
 
 A field that pydantic refuses is left out of the checks of meaning, so that nothing is reported
-twice and one mistake does not hide another.
+twice and one mistake does not hide another. Keys are what YAML reads: text only where nothing was
+refused.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from continual.scenario.structure import structure_problems
 from continual.scenario.values import SETTINGS
 
 
-def problems_of(values: Mapping[str, Any], folder: Path) -> list[Problem]:
+def problems_of(values: Mapping[Any, Any], folder: Path) -> list[Problem]:
     """Return every problem of a scenario file's values; relative files start from `folder`."""
     problems = structure_problems(values)
     bad = {problem.path for problem in problems}
@@ -44,37 +45,55 @@ def problems_of(values: Mapping[str, Any], folder: Path) -> list[Problem]:
     return problems or _agreement(values, folder)
 
 
-def _sections(values: Mapping[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
+def _sections(values: Mapping[Any, Any], key: str) -> list[tuple[str, dict[Any, Any]]]:
     items = values.get(key)
     items = items if isinstance(items, list) else []
     return [(f"{key}[{i}]", item) for i, item in enumerate(items) if isinstance(item, dict)]
 
 
-def _good(path: str, section: Mapping[str, Any], bad: set[str]) -> bool:
+def _good(path: str, section: Mapping[Any, Any], bad: set[str]) -> bool:
     """Say whether a key is there and nothing at or below it was refused."""
     key = path.rpartition(".")[2]
     inside = (f"{path}.", f"{path}[")
     return key in section and path not in bad and not any(p.startswith(inside) for p in bad)
 
 
-def _of_task(path: str, section: Mapping[str, Any], bad: set[str], folder: Path) -> list[Problem]:
-    keys = ("name", "kind", "columns", "prompt", "score", "validation_fraction", "classes")
+def _of_task(path: str, section: Mapping[Any, Any], bad: set[str], folder: Path) -> list[Problem]:
+    keys = (
+        "name",
+        "kind",
+        "columns",
+        "prompt",
+        "score",
+        "validation_fraction",
+        "classes",
+        "label_names",
+    )
     fields = {key: section[key] for key in keys if _good(f"{path}.{key}", section, bad)}
     if "labels" not in section:
         fields |= {"labels": (), "verbalizers": ()}
     elif _good(f"{path}.labels", section, bad):
         fields["labels"], fields["verbalizers"] = labels_and_texts(section["labels"])
+    if "label_names" in fields:
+        names = fields["label_names"].items()
+        fields["label_names"] = {str(theirs): str(ours) for theirs, ours in names}
     if fields.get("classes") is not None:
         fields["classes"] = [str(name) for name in fields["classes"]]
     problems = [problem.under(path) for problem in task_problems(fields)]
     for part in ("train", "test", "validation"):
-        problems += _of_file(f"{path}.{part}", section.get(part), bad, folder)
+        source, place = section.get(part), f"{section.get('name')}/{part}"
+        problems += _of_file(f"{path}.{part}", source, bad, folder)
+        problems += _of_local(f"{path}.{part}", place, source, bad) if "name" in fields else []
     return problems
 
 
 def _of_file(path: str, source: object, bad: set[str], folder: Path) -> list[Problem]:
     where = f"{path}.file"
-    if not isinstance(source, dict) or "hub" in source or not _good(where, source, bad):
+    if not isinstance(source, dict):
+        return []
+    if problems := _of_share(f"{path}.share", source, bad):
+        return problems
+    if "hub" in source or not _good(where, source, bad):
         return []
     file = folder / source["file"]
     if not file.exists():
@@ -87,7 +106,28 @@ def _of_file(path: str, source: object, bad: set[str], folder: Path) -> list[Pro
     return []
 
 
-def _of_split(split: Mapping[str, Any], bad: set[str]) -> list[Problem]:
+def _of_share(path: str, source: Mapping[Any, Any], bad: set[str]) -> list[Problem]:
+    share = source.get("share")
+    if share is None or not _good(path, source, bad):
+        return []
+    numbers = [x for x in share if isinstance(x, int | float)] if isinstance(share, list) else []
+    if len(numbers) == 2 and numbers[0] < numbers[1]:
+        return []
+    return [Problem(path=path, given=str(share), allowed="two rising numbers from 0 to 1")]
+
+
+def _of_local(path: str, place: str, source: object, bad: set[str]) -> list[Problem]:
+    """Return a problem where a file is to lie where --data does not look for it."""
+    where = f"{path}.local"
+    if not isinstance(source, dict) or not _good(where, source, bad):
+        return []
+    if source["local"] == place:
+        return []
+    allowed = f"{place!r}, where --data looks for it"
+    return [Problem(path=where, given=repr(source["local"]), allowed=allowed)]
+
+
+def _of_split(split: Mapping[Any, Any], bad: set[str]) -> list[Problem]:
     problems: list[Problem] = []
     if split.get("seed") is not None and split.get("class_order") is not None:
         given = "seed and class_order"
@@ -110,7 +150,7 @@ def _split_names(split: object, bad: set[str]) -> list[object]:
     return [f"{split.get('name')}-{i + 1}" for i in range(min(split["tasks"], 1000))]
 
 
-def _of_orders(values: Mapping[str, Any], bad: set[str], names: list[str]) -> list[Problem]:
+def _of_orders(values: Mapping[Any, Any], bad: set[str], names: list[str]) -> list[Problem]:
     if not _good("orders", values, bad):
         return []
     return [
@@ -120,7 +160,7 @@ def _of_orders(values: Mapping[str, Any], bad: set[str], names: list[str]) -> li
     ]
 
 
-def _agreement(values: Mapping[str, Any], folder: Path) -> list[Problem]:
+def _agreement(values: Mapping[Any, Any], folder: Path) -> list[Problem]:
     """Return what only whole tasks show: labels that several tasks share must agree."""
     try:
         build(values, folder)

@@ -23,10 +23,13 @@ KINDS: tuple[str, ...] = get_args(Kind)
 SETTINGS: tuple[str, ...] = get_args(Setting)
 CLASSIFICATION = ("text-classification", "image-classification")
 
+# The scores of what a model writes freely; all but the first are graded (`metrics.generation`).
+WRITTEN = ("exact_match", "rouge_l", "edit_similarity", "sari")
+
 # The scores that a kind of task may choose; the first is its default.
 SCORES: dict[str, tuple[str, ...]] = {
     "text-classification": ("accuracy", "exact_match"),
-    "text-generation": ("exact_match",),
+    "text-generation": WRITTEN,
     "language-modeling": ("token_accuracy",),
     "image-classification": ("accuracy",),
 }
@@ -40,6 +43,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 PROMPT = "{text}\nAnswer:"
+
+
+def is_template(column: str) -> bool:
+    """Say whether a column of the data is written out of others, as "{title}: {body}" is."""
+    return "{" in column
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import yaml
 
 from continual.scenario.problems import Problem
 
+TAGS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)  # of !!bool x, ...
 LARGEST = 200_000  # values in a file, with every alias written out
 
 
@@ -17,19 +18,24 @@ def read_yaml(text: str) -> tuple[Any, list[Problem]]:
     The values are None where the text cannot be parsed at all.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
         if node is None:
             return None, [Problem(path="", given="an empty file", allowed="a scenario")]
         if problem := _expansion(node):
             return None, [problem]
-        return yaml.safe_load(text), _duplicates(node, "")
+        duplicates = _duplicates(node, "")  # before constructing, which merges keys into the node
+        return loader.construct_document(node), duplicates
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         given = error.problem or "something else"
         return None, [Problem(path=where, given=given, allowed="plain YAML (safe values only)")]
-    except (yaml.YAMLError, ValueError) as error:
-        given = str(error).splitlines()[0]
+    except RecursionError:
+        allowed = "values that are not nested in each other a hundred times"
+        return None, [Problem(path="", given="nesting without end", allowed=allowed)]
+    except (yaml.YAMLError, *TAGS) as error:
+        given = (str(error) or type(error).__name__).splitlines()[0]
         return None, [Problem(path="", given=given, allowed="plain YAML (safe values only)")]
 
 

@@ -1,22 +1,21 @@
-"""A grid of runs: methods × seeds on one scenario, every cell a run directory of its own.
+"""A grid of runs: methods × values × orders × seeds, every cell a run directory of its own."""
 
-A study that was interrupted goes on where it stopped, because its runs do.
-"""
-
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from continual.errors import InputError, unknown
-from continual.records import RunRecord
-from continual.runs.progress import Reporter
+from continual.errors import InputError
+from continual.records.directory import find_run
 from continual.runs.settings import SECTIONS, parse_assignments, resolve
 from continual.scenario import Scenario
+from continual.studies.cell import Cell
 
-ENGINES = ("local", "ray")
 SETTING = re.compile(rf":(?=(?:{'|'.join(SECTIONS)})[.=])")
+Order = str | int | None  # a name of the scenario's, a number to shuffle by, or as it stands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +25,14 @@ class Grid:
     Attributes:
         methods: names, each with its own settings behind colons: ``lora:train.lr=0.03``.
         seeds: of every run.
+        orders: of the tasks.
+        values: settings that every method is tried with, by name: ``{"train.lr": (1e-3, 1e-2)}``.
     """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
+    orders: tuple[Order, ...] = (None,)
+    values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, methods: str, seeds: str) -> "Grid":
@@ -41,7 +44,7 @@ class Grid:
         Raises:
             InputError: an empty list, a name given twice, or a seed that is no number.
         """
-        names = tuple(name.strip() for name in _apart(methods) if name.strip())
+        names = tuple(name.strip() for name in apart(methods) if name.strip())
         numbers = [text.strip() for text in seeds.split(",") if text.strip()]
         wrong = [text for text in numbers if not text.isdecimal()]
         if wrong or not numbers:
@@ -54,81 +57,44 @@ class Grid:
                 raise InputError(f"{what} names {', '.join(twice)} more than once.")
         return cls(methods=names, seeds=tuple(int(text) for text in numbers))
 
-    def cells(self) -> list[tuple[str, int]]:
-        """Return every (method, seed), seeds inner."""
-        return [(method, seed) for method in self.methods for seed in self.seeds]
+    def variants(self) -> list[str]:
+        """Return every method with every combination of values behind it.
+
+        >>> Grid(methods=("lora",), seeds=(0,), values={"train.lr": (0.1, 1)}).variants()
+        ['lora:train.lr=0.1', 'lora:train.lr=1']
+        """
+        axes = [[f":{name}={json.dumps(v)}" for v in some] for name, some in self.values.items()]
+        return [f"{method}{''.join(own)}" for method in self.methods for own in product(*axes)]
+
+    def cells(self) -> list[tuple[str, Order, int]]:
+        """Return every (variant, order, seed), seeds inner."""
+        return list(product(self.variants(), self.orders, self.seeds))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One run of a study, as the arguments of :func:`continual.runs.run`.
-
-    ``settings`` are those of the study with the method's own on top.
-    """
-
-    scenario: Scenario
-    method: str
-    seed: int
-    out: Path
-    backbone: str | None
-    settings: Mapping[str, Any]
-
-
-def run_study(
+def grid_cells(
     scenario: Scenario,
     grid: Grid,
     *,
     out: Path,
     backbone: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    engine: str = "local",
-    jobs: int = 1,
-    reporter: Reporter,
-) -> list[RunRecord]:
-    """Run every cell and return the records in the order of the grid.
-
-    Every cell's settings are checked before the first one starts. ``method`` settings of the study
-    must fit every method of the grid; those of one method stand behind its name. With several jobs
-    every run has fewer threads, and sums round accordingly.
-
-    Args:
-        scenario: what every cell learns.
-        grid: methods and seeds.
-        out: the folder in which every cell gets a run directory.
-        backbone: as for ``run``.
-        settings: as for ``run``.
-        engine: local or ray.
-        jobs: runs at once on this machine.
-        reporter: is told how they get on.
+) -> list[Cell]:
+    """Return the cells of a grid, every one of them checked; arguments as for ``run_study``.
 
     Raises:
-        InputError: something given cannot be used; nothing was written.
+        InputError: a cell that cannot be, an order that the scenario has not, two cells that would
+            be the same run, or something else at a cell's directory.
     """
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
-    if jobs < 1 or (jobs > 1 and engine == "ray"):
-        raise InputError(
-            f"--jobs is how many runs go on at once here, at least 1; got {jobs}. Ray decides for "
-            "itself, so leave it out there."
-        )
     cells = [
-        _cell(scenario, variant, seed, out, backbone, settings or {})
-        for variant, seed in grid.cells()
+        _cell(ordered(scenario, order), variant, order, seed, out, backbone, settings or {})
+        for variant, order, seed in grid.cells()
     ]
-    _check(cells)
-    if engine == "ray":
-        from continual.studies.on_ray import run_on_ray
-
-        return run_on_ray(cells, reporter)
-    if jobs > 1 and len(cells) > 1:
-        from continual.studies.local import run_in_processes
-
-        return run_in_processes(cells, min(jobs, len(cells)), reporter)
-    return run_here(cells, reporter)
+    check_cells(cells)
+    return cells
 
 
-def _check(cells: Sequence[Cell]) -> None:
-    """Resolve every cell; two that would be the same run are one too many."""
+def check_cells(cells: Sequence[Cell]) -> None:
+    """Raise ``InputError`` for what ``grid_cells`` does not allow."""
     known: dict[str, Path] = {}
     for cell in cells:
         config, _ = resolve(
@@ -144,32 +110,53 @@ def _check(cells: Sequence[Cell]) -> None:
                 f"{cell.out.name} and {known[text].name} are the same run; name one of them."
             )
         known[text] = cell.out
+        find_run(cell.out, config.model_dump(mode="json"), free=("data",))
 
 
-def _cell(
-    scenario: Scenario,
-    variant: str,
-    seed: int,
-    out: Path,
-    backbone: str | None,
-    settings: Mapping[str, Any],
-) -> Cell:
+def ordered(scenario: Scenario, order: Order) -> Scenario:
+    """Return a scenario with its tasks in an order, as a grid names it."""
+    if order is None:
+        return scenario
+    return scenario.shuffled(order) if isinstance(order, int) else scenario.permuted(order)
+
+
+def apart_from(variant: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the method of a variant, and the settings with the variant's own on top.
+
+    >>> apart_from("lora:train.lr=0.03", {"train": {"lr": 0.1, "epochs": 2}})
+    ('lora', {'train': {'lr': 0.03, 'epochs': 2}})
+    """
     method, *own = SETTING.split(variant)
     combined = dict(settings)
     for section, values in parse_assignments(own).items():
         old = combined.get(section, {})
         combined[section] = {**old, **values} if isinstance(values, Mapping) else values
+    return method, combined
+
+
+def _cell(
+    scenario: Scenario,
+    variant: str,
+    order: Order,
+    seed: int,
+    out: Path,
+    backbone: str | None,
+    settings: Mapping[str, Any],
+) -> Cell:
+    method, combined = apart_from(variant, settings)
+    parts = [*SETTING.split(variant), *([] if order is None else [f"order={order}"])]
+    parts.append(f"seed{seed}")
     return Cell(
         scenario=scenario,
         method=method,
         seed=seed,
-        out=out / re.sub(r"[^\w.=+-]", "_", f"{'-'.join([method, *own])}-seed{seed}"),
+        out=out / re.sub(r"[^\w.=+-]", "_", "-".join(parts)),
         backbone=backbone,
         settings=combined,
     )
 
 
-def _apart(text: str) -> list[str]:
+def apart(text: str) -> list[str]:
     """Split at commas outside brackets."""
     parts, depth = [""], 0
     for letter in text:
@@ -179,23 +166,3 @@ def _apart(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts
-
-
-def run_here(cells: Sequence[Cell], reporter: Reporter) -> list[RunRecord]:
-    """Run the cells one after another in this process."""
-    return [run_cell(cell, reporter) for cell in cells]
-
-
-def run_cell(cell: Cell, reporter: Reporter) -> RunRecord:
-    """Run one cell."""
-    from continual.runs.assemble import run
-
-    return run(
-        cell.scenario,
-        cell.method,
-        out=cell.out,
-        backbone=cell.backbone,
-        seed=cell.seed,
-        settings=cell.settings,
-        reporter=reporter,
-    )

@@ -60,11 +60,14 @@ class Meter:
         }
         if self._energy is None:
             return found
-        used = self._energy.stop_task().energy_consumed
-        self._energy.start_task()
-        if self._used is None:  # a session without codecarbon had its part in it
+        try:
+            used = float(self._energy.stop_task().energy_consumed)
+            self._energy.start_task()
+        except ArithmeticError:  # it divides by times, which are 0 where a clock was set back
+            self._energy = self._used = None
+        if self._used is None:  # also where a session without codecarbon had its part in it
             return found
-        self._used += float(used)
+        self._used += max(0.0, used)
         return found | {"energy_kwh": self._used}
 
     def pace(self) -> dict[str, float]:
@@ -96,12 +99,13 @@ class Meter:
     def close(self) -> None:
         """Stop measuring."""
         if self._energy is not None:
-            self._energy.stop()
+            with suppress(ArithmeticError):  # as above
+                self._energy.stop()
 
     def _lap(self) -> float:
         now = self.clock()
         lap, self._mark = now - self._mark, now
-        return lap
+        return max(0.0, lap)  # a clock that was set back has cost nothing
 
     def _reset_peak(self) -> None:
         if self.device.type == "cuda":

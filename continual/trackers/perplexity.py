@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from continual.adapters.adaptation import Adaptation
 from continual.backbone.base import Backbone, DocumentNats
+from continual.backbone.memory import BatchSize
 from continual.records.rows import PROBE_BYTES, PROBE_NATS, PROBE_WORDS, ScoreRow, TokenRow
 from continual.scenario import Scenario
-from continual.trackers.memory import BatchSize
+from continual.trackers.shared import read_together
+from continual.trackers.watched import Watched
 
 
 class PerplexityDrift:
@@ -27,7 +27,7 @@ class PerplexityDrift:
         self,
         scenario: Scenario,
         backbone: Backbone,
-        adaptation: Adaptation,
+        adaptation: Watched,
         *,
         window: int,
         stride: int,
@@ -60,7 +60,7 @@ class PerplexityDrift:
             key = (state, probe.name)
             if key not in self._known:
                 self._known = {k: v for k, v in self._known.items() if k[1] != probe.name}
-                self._known[key] = self.batch_size.run(partial(self._read, probe.load().documents))
+                self._known[key] = self._read(probe.load().documents)
             found = self._known[key]
             nats = math.fsum(one.nats for one in found)
             tokens, size = sum(one.tokens for one in found), sum(one.bytes for one in found)
@@ -82,9 +82,9 @@ class PerplexityDrift:
                 )
         return rows
 
-    def _read(self, documents: Sequence[str], batch_size: int) -> list[DocumentNats]:
-        return self.backbone.corpus(
-            documents, window=self.window, stride=self.stride, batch_size=batch_size
+    def _read(self, documents: Sequence[str]) -> list[DocumentNats]:
+        return read_together(
+            self.backbone, documents, self.batch_size, window=self.window, stride=self.stride
         )
 
     def tokens(self) -> list[TokenRow]:

@@ -6,11 +6,12 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from continual.adapters.adaptation import Adaptation
 from continual.backbone.base import Backbone, Scored
+from continual.backbone.memory import BatchSize
 from continual.records.rows import STANDARD_ERROR, ExampleRow, ScoreRow
 from continual.scenario import Scenario, Split
-from continual.trackers.memory import BatchSize
+from continual.trackers.shared import score_together
+from continual.trackers.watched import Watched
 
 
 class RetainedAccuracy:
@@ -18,14 +19,15 @@ class RetainedAccuracy:
 
     In class-incremental scenarios a task whose classes have not arrived is not evaluated (NaN in
     R). A result is remembered by (adapter state, task, competing classes): a model that did not
-    change, such as the frozen control, is evaluated once.
+    change, such as the frozen control, is evaluated once. An experience beyond the scenario's last
+    learned something that the scenario has no test of.
     """
 
     def __init__(
         self,
         scenario: Scenario,
         backbone: Backbone,
-        adaptation: Adaptation,
+        adaptation: Watched,
         *,
         batch_size: BatchSize,
         tick: Callable[[str, int, int], None],
@@ -38,7 +40,7 @@ class RetainedAccuracy:
         Args:
             scenario: whose tasks are scored.
             backbone: that answers.
-            adaptation: of it.
+            adaptation: of it: which state it is in, and how it serves a task.
             batch_size: examples per forward pass.
             tick: is told which task is scored.
             policy: "full" scores every task, "lower" those learned so far.
@@ -72,7 +74,7 @@ class RetainedAccuracy:
         """
         scores: list[ScoreRow] = []
         examples: list[ExampleRow] = []
-        state = self.adaptation.state_hash()
+        state = self._state()
         tasks = self.scenario.tasks
         for j in self._wanted(after):
             task = tasks[j]
@@ -87,9 +89,9 @@ class RetainedAccuracy:
 
     def within(self, experience: int, step: int) -> list[ScoreRow]:
         """Score every earlier task in the middle of an experience, after so many of its steps."""
-        state = self.adaptation.state_hash()
+        state = self._state()
         rows: list[ScoreRow] = []
-        for j in range(experience):
+        for j in range(min(experience, len(self.scenario))):
             scored = self._score(experience, j, state)
             rows += [] if scored is None else self._rows(experience, step, j, scored)
         return rows
@@ -101,7 +103,13 @@ class RetainedAccuracy:
             return list(range(count))
         if (after + 1) % self._every and after < count - 1:
             return [after]
-        return list(range(after + 1 if self._policy == "lower" else count))
+        return list(range(min(after + 1, count) if self._policy == "lower" else count))
+
+    def _state(self) -> str:
+        """Return the state of the adapters, and forget what was known of others."""
+        state = self.adaptation.state_hash()
+        self._known = {key: scored for key, scored in self._known.items() if key[0] == state}
+        return state
 
     def _rows(self, after: int, step: int, j: int, scored: list[Scored]) -> list[ScoreRow]:
         task = self.scenario.tasks[j]
@@ -119,14 +127,14 @@ class RetainedAccuracy:
 
     def _score(self, after: int, j: int, state: str) -> list[Scored] | None:
         task = self.scenario.tasks[j]
-        candidates = self.scenario.candidates(after, j)
+        candidates = self.scenario.candidates(min(after, len(self.scenario) - 1), j)
         if candidates is None:
             return None
         key = (state, j, candidates)
         if key not in self._known:
             with self.adaptation.serving(j):
-                self._known[key] = self.batch_size.run(
-                    lambda size: self.backbone.score(task, self._encoded[j], candidates, size)
+                self._known[key] = score_together(
+                    self.backbone, task, self._encoded[j], candidates, self.batch_size
                 )
         return self._known[key]
 

@@ -20,13 +20,18 @@ class TrainConfig(BaseModel):
         ge=1,
         description="examples per forward pass; smaller than batch_size accumulates gradients",
     )
+    group_by_length: bool = Field(
+        default=False,
+        description="batches of examples of similar length, in random order: less padding, faster "
+        "steps; what is learned together is then no longer drawn independently",
+    )
     lr: float | None = Field(
         default=None, gt=0, description="peak learning rate; left out: the method's own default"
     )
-    optimiser: Literal["adamw", "lora-rite", "lora-pro", "riemannian"] = Field(
+    optimiser: Literal["adamw", "lora-rite", "lora-pro", "riemannian", "loko"] = Field(
         default="adamw",
         description="what updates low-rank pairs, see `methods/lora-rite` and `methods/lora-pro`; "
-        "numbers that belong to no pair are AdamW's",
+        "numbers that belong to no pair are AdamW's. loko is a filter over all that learns",
     )
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay")
     warmup: float = Field(
@@ -43,6 +48,11 @@ class TrainConfig(BaseModel):
     )
     precision: Literal["float32", "bf16"] = Field(
         default="float32", description="bf16 computes forward passes under autocast"
+    )
+    compile: bool = Field(
+        default=False,
+        description="compile the blocks of the backbone for training steps, with torch.compile; "
+        "what continues is then as near as rounding, see `docs/speed.md`",
     )
     class_loss: Literal["current", "seen"] = Field(
         default="current",
@@ -70,6 +80,11 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"micro_batch_size ({self.micro_batch_size}) must not exceed batch_size "
                 f"({self.batch_size}), of which it is a part"
+            )
+        if self.compile and self.optimiser == "loko":
+            raise ValueError(
+                "loko goes back through one pass several times, which a compiled one allows once; "
+                "leave compile out"
             )
         if self.joint and self.early_stop is not None:
             raise ValueError(

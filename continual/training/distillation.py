@@ -62,10 +62,11 @@ class Teacher:
         if not self.numbers:
             return ()
         backbone.eval()
-        with torch.no_grad(), self._lent(adaptation):
-            said = backbone.answers(batch, candidates, False, self.known).beside
-        backbone.train()
-        return said
+        try:
+            with torch.no_grad(), self._lent(adaptation):
+                return backbone.answers(batch, candidates, False, self.known).beside
+        finally:
+            backbone.train()  # also where memory ran out and the step is made again
 
     def cost(self, before: Sequence[Tensor], now: Answers) -> Tensor:
         """Return λ T² Σ KL over the rows of a batch, in nats; zero where nobody said anything."""

@@ -26,6 +26,7 @@ from torch.nn.functional import cross_entropy, linear
 from continual.adapters.adaptation import Adaptation
 from continual.adapters.layer import AdaptedLinear
 from continual.backbone.base import Answers, Backbone
+from continual.processes import ALONE, Processes
 from continual.training.config import EWCConfig
 from continual.training.lesson import Lesson
 
@@ -54,11 +55,16 @@ class ElasticWeights:
         return 0.5 * self.config.lam * torch.stack(terms).sum()
 
     def consolidate(
-        self, backbone: Backbone, adaptation: Adaptation, lesson: Lesson, seed: int
+        self,
+        backbone: Backbone,
+        adaptation: Adaptation,
+        lesson: Lesson,
+        seed: int,
+        processes: Processes = ALONE,
     ) -> None:
         """Take in a task that was just learned."""
         if self.config.lam > 0.0:
-            fisher = self._fisher(backbone, adaptation, lesson, seed)
+            fisher = self._fisher(backbone, adaptation, lesson, seed, processes)
             self.absorb(fisher, self._numbers(adaptation))
 
     def absorb(self, fisher: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> None:
@@ -96,9 +102,20 @@ class ElasticWeights:
         return heads | {name: one.delta_weight() for name, one in adaptation.adapters.items()}
 
     def _fisher(
-        self, backbone: Backbone, adaptation: Adaptation, lesson: Lesson, seed: int
+        self,
+        backbone: Backbone,
+        adaptation: Adaptation,
+        lesson: Lesson,
+        seed: int,
+        processes: Processes,
     ) -> dict[str, Tensor]:
-        """Return the mean squared gradients over a sample of the task, one example at a time."""
+        """Return the mean squared gradients over a sample of the task, one example at a time.
+
+        Drawn labels are one stream over the whole sample, so processes that share the rest make
+        these each by themselves, as they do with a sharded backbone, whose passes keep in step.
+        """
+        shared = self.config.labels == "data" and not backbone.sharded
+        group = processes if shared else ALONE
         rng = np.random.default_rng([seed, lesson.index, 0, FISHER])
         size = min(self.config.samples, len(lesson.encoded))
         chosen = np.sort(rng.choice(len(lesson.encoded), size, replace=False))
@@ -107,8 +124,8 @@ class ElasticWeights:
         total = {name: torch.zeros_like(tensor) for name, tensor in numbers.items()}
         backbone.eval()
         with _differentiable(numbers, adaptation.layers) as places:
-            for k in chosen:
-                batch = lesson.encoded.batch([int(k)])
+            for k in group.mine(chosen.tolist()):
+                batch = lesson.encoded.batch([k])
                 said = backbone.answers(batch, lesson.candidates, lesson.current_only)
                 nats = self._nats(said, generator)
                 gradients = torch.autograd.grad(nats, list(places.values()), allow_unused=True)
@@ -116,7 +133,9 @@ class ElasticWeights:
                     if gradient is not None:  # heads of other tasks take no part
                         total[name] += gradient.square()
                 count += len(said.truth)
-        return {name: tensor / count for name, tensor in total.items()}
+        examples = torch.tensor(count)
+        group.add_up(examples, *total.values())
+        return {name: tensor / int(examples) for name, tensor in total.items()}
 
     def _nats(self, said: Answers, generator: torch.Generator) -> Tensor:
         if self.config.labels == "data":

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from continual.adapters.adaptation import Adaptation
 from continual.backbone.base import Backbone, Encoded
+from continual.backbone.passes import evaluating
 from continual.scenario import Candidates, Experience, Scenario, Task
 from continual.training.config import TrainConfig
 from continual.training.order import Plan, batch_indices, plan
@@ -136,9 +138,20 @@ def prepare(
     return Course(
         experience=i,
         lessons=lessons,
-        plans=[plan(len(lesson.encoded), config) for lesson in lessons],
+        plans=[plan(lesson.encoded.lengths, config) for lesson in lessons],
         kept=kept,
         memory=memory,
         seed=seed,
         batch_size=config.batch_size,
     )
+
+
+def look(backbone: Backbone, adaptation: Adaptation, course: Course) -> None:
+    """Show the adapters inputs of the first steps' own examples; nothing learns."""
+    seen, step = 0, 0
+    with adaptation.looking(), evaluating(backbone):
+        while seen < adaptation.looks_at and step < course.steps:
+            own = course.portions(step)[0]
+            batch = own.lesson.encoded.batch(own.chosen)
+            backbone.loss(batch, own.lesson.candidates, own.lesson.current_only)
+            seen, step = seen + len(own.chosen), step + 1

@@ -13,21 +13,19 @@ language models, examples for heads), however the step is cut into micro-batches
 added once per step. What a step does depends on (seed, experience, step) and the state alone.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-import torch
-
-from continual.backbone.passes import evaluating
 from continual.scenario import Experience
 from continual.training.checkpoint import Checkpoint, Position
 from continual.training.distillation import Teacher
 from continual.training.early_stop import EarlyStop
-from continual.training.lesson import Course, prepare
-from continual.training.optimiser import load_optimiser_state, make_optimiser, optimiser_state
+from continual.training.lesson import Course, look, prepare
+from continual.training.non_finite import NonFiniteLossError
+from continual.training.optimiser import load_optimiser_state, make_optimiser
 from continual.training.pairs import pairs_of
 from continual.training.search import search
+from continual.training.settling import Aftermath
+from continual.training.state import Moment, part, restore, snapshot
 from continual.training.step import Learner, make_accelerator, take_step
 from continual.training.validation import Validation
 
@@ -43,13 +41,17 @@ def learn(learner: Learner, resumed: Checkpoint | None = None) -> Iterator[int]:
 
     Raises:
         NonFiniteLossError: names the task, the step and the examples of the batch.
+        StoppedError: somebody has asked ``learner.halt``; the steps made are saved.
     """
     if resumed is None:
         learner.observe(-1, 0)
-        learner.save(_snapshot(learner, BEFORE))
+        learner.save(snapshot(learner, BEFORE))
         at = BEFORE
     else:
-        _restore(learner, resumed)
+        for experience in learner.scenario:  # the structure; the saved numbers go into it
+            if experience.index <= resumed.position.experience:
+                begin(learner, experience)
+        restore(learner, resumed)
         at = resumed.position
     for experience in learner.scenario:
         i = experience.index
@@ -63,9 +65,8 @@ def learn(learner: Learner, resumed: Checkpoint | None = None) -> Iterator[int]:
             continue
         if continuing is None or at.phase == "training":
             step = _train(learner, experience, continuing)
-            learner.save(_snapshot(learner, Position(experience=i, step=step, phase="trained")))
         learner.observe(i, step)
-        learner.save(_snapshot(learner, Position(experience=i, step=step, phase="evaluated")))
+        learner.save(snapshot(learner, Position(experience=i, step=step, phase="evaluated")))
         yield i
 
 
@@ -78,111 +79,99 @@ def begin(learner: Learner, experience: Experience) -> None:
 
 
 def _train(learner: Learner, experience: Experience, continuing: Checkpoint | None) -> int:
-    """Run the optimiser steps of one experience, from the checkpoint's on; return their number."""
-    if not learner.adaptation.trainable():
-        return 0  # the frozen control: an experience passes and nothing learns
-    config, i = learner.config, experience.index
+    """Run and save the steps of one experience, from the checkpoint's on; return their number."""
+    i = experience.index
+    if not learner.adaptation.trainable():  # the frozen control: an experience passes
+        learner.save(snapshot(learner, Position(experience=i, step=0, phase="trained")))
+        return 0
+    config = learner.config
     course = prepare(
         learner.scenario, learner.backbone, config, learner.memory, experience, learner.seed
     )
     if continuing is None and learner.adaptation.looks_at:
-        _look(learner, course)
+        look(learner.backbone, learner.adaptation, course)
     validation = _validation(learner, course)
     trainable = learner.adaptation.trainable()
     teacher = Teacher.begin(learner.lwf, learner.scenario, learner.adaptation, i)
     pairs = pairs_of(learner.adaptation)
     optimiser = make_optimiser(trainable, learner.lr, config.weight_decay, config.optimiser, pairs)
-    done, stop = 0, EarlyStop.begin(config.early_stop)
+    done, stop, owed = 0, EarlyStop.begin(config.early_stop), ()
     if continuing is not None:
-        done = continuing.position.step
-        load_optimiser_state(optimiser, trainable, _part(continuing, "optimiser"))
-        teacher = Teacher(learner.lwf, _part(continuing, "teacher"), teacher.known)
+        done, owed = continuing.position.step, tuple(continuing.facts.get("owed", ()))
+        load_optimiser_state(optimiser, trainable, part(continuing, "optimiser"))
+        teacher = Teacher(learner.lwf, part(continuing, "teacher"), teacher.known)
         stop = EarlyStop.resume(config.early_stop, continuing)
+
+    def keep(step: int, owed: tuple[str, ...]) -> None:
+        learner.losses.read()
+        _check_finite(learner, i, step)
+        at = Position(experience=i, step=step, phase="training")
+        learner.save(snapshot(learner, at, Moment(optimiser, stop, teacher, owed)))
+
+    after = Aftermath(
+        experience=i,
+        steps=course.steps,
+        per_epoch=course.plans[0].per_epoch,
+        validation=validation,
+        stop=stop,
+        keep=keep,
+    )
     accelerator = make_accelerator(learner)
     learner.backbone.train()
-    while done < course.steps and not stop.stopped:
-        take_step(learner, course, teacher, accelerator, optimiser, done)
-        done += 1
-        learner.tick(i, done, course.steps)
-        if config.early_stop and validation and done % course.plans[0].per_epoch == 0:
-            nats = validation.nats()
-            stop.update(nats, learner.adaptation)
-            learner.log({"experience": i, "step": done, "validation_nats": nats})
-        if learner.within and done % learner.within == 0 and done < course.steps:
-            learner.observe_within(i, done)
-        if done % config.checkpoint_steps == 0 and done < course.steps:
-            at = Position(experience=i, step=done, phase="training")
-            learner.save(_snapshot(learner, at, Moment(optimiser, stop, teacher)))
-    stop.restore_best(learner.adaptation)
-    learner.backbone.eval()
-    if validation is not None:
-        search(learner, i, done, validation)
-    _remember(learner, course)
+    with learner.halt.hold():
+        if owed:
+            after.settle(learner, done, owed)
+        while done < course.steps and not stop.stopped:
+            take_step(learner, course, teacher, accelerator, optimiser, done)
+            done += 1
+            learner.tick(i, done, course.steps)
+            after.settle(learner, done, after.due(learner, done))
+        _finish(learner, course, after, done)
     return done
+
+
+def _finish(learner: Learner, course: Course, after: Aftermath, done: int) -> None:
+    """End an experience whose steps are made: search, remember, save."""
+    learner.losses.read()
+    searching = learner.adaptation.search is not None
+    if searching:  # it may take long, and begins anew when it is left
+        after.keep(done, ())
+    after.stop.restore_best(learner.adaptation)
+    _check_finite(learner, course.experience, done)
+    learner.backbone.eval()
+    if searching and after.validation is not None:
+        with learner.halt.release():
+            search(learner, course.experience, done, after.validation)
+    _remember(learner, course)
+    at = Position(experience=course.experience, step=done, phase="trained")
+    learner.save(snapshot(learner, at))
+
+
+def _check_finite(learner: Learner, experience: int, done: int) -> None:
+    """Raise where the last update has spoiled what learns: no loss has come after it."""
+    wrong = [n for n, p in learner.adaptation.trainable().items() if not p.isfinite().all()]
+    if wrong:
+        raise NonFiniteLossError(
+            f"after step {done} on task {learner.scenario[experience].task.name!r} (experience "
+            f"{experience}) {wrong[0]} is not finite any more. Nothing of it was saved and the "
+            "last checkpoint is whole. Lower train.lr, which needs a new directory."
+        )
 
 
 def _validation(learner: Learner, course: Course) -> Validation | None:
     """Return what judges the experience, where something is judged by it."""
     judged = learner.config.early_stop is not None or learner.adaptation.search is not None
-    return Validation.of(learner.backbone, course) if judged else None
-
-
-def _look(learner: Learner, course: Course) -> None:
-    """Show the adapters inputs of the first steps' own examples; nothing learns."""
-    seen, step = 0, 0
-    with learner.adaptation.looking(), evaluating(learner.backbone):
-        while seen < learner.adaptation.looks_at and step < course.steps:
-            own = course.portions(step)[0]
-            batch = own.lesson.encoded.batch(own.chosen)
-            learner.backbone.loss(batch, own.lesson.candidates, own.lesson.current_only)
-            seen, step = seen + len(own.chosen), step + 1
+    if not judged:
+        return None
+    return Validation.of(learner.backbone, course, learner.micro_batch, learner.processes)
 
 
 def _remember(learner: Learner, course: Course) -> None:
     """Keep of an experience what later ones will need: examples, and what mattered to it."""
     for lesson in course.lessons:
-        learner.elastic.consolidate(learner.backbone, learner.adaptation, lesson, learner.seed)
+        learner.elastic.consolidate(
+            learner.backbone, learner.adaptation, lesson, learner.seed, learner.processes
+        )
         labels = lesson.task.load().train.column("label") if lesson.task.labels else None
         rows = len(lesson.task.load().train)
         learner.memory.admit(lesson.index, [0] * rows if labels is None else list(labels))
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What is in the middle of an experience and gone at its end."""
-
-    optimiser: torch.optim.Optimizer
-    stop: EarlyStop
-    teacher: Teacher
-
-
-def _snapshot(learner: Learner, position: Position, moment: Moment | None = None) -> Checkpoint:
-    memory, tensors = learner.memory, _named("state", learner.adaptation.state())
-    ids = {j: learner.scenario[j].task.load().train.column("id") for j in memory.rows()}
-    facts: dict[str, Any] = {"memory": memory.facts(ids)}
-    tensors |= _named("elastic", learner.elastic.tensors())
-    if moment is not None:
-        moments = optimiser_state(moment.optimiser, learner.adaptation.trainable())
-        tensors |= _named("optimiser", moments) | _named("best", moment.stop.best_state)
-        tensors |= _named("teacher", moment.teacher.numbers)
-        facts["early_stop"] = moment.stop.facts()
-    return Checkpoint(position=position, tensors=tensors, facts=facts)
-
-
-def _restore(learner: Learner, resumed: Checkpoint) -> None:
-    """Rebuild the structure by beginning every task again, then put the saved numbers in."""
-    for experience in learner.scenario:
-        if experience.index <= resumed.position.experience:
-            begin(learner, experience)
-    learner.adaptation.load_state(_part(resumed, "state"))
-    learner.memory.restore(resumed.facts["memory"])
-    learner.elastic.restore(_part(resumed, "elastic"), learner.backbone.device)
-
-
-def _named(kind: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"{kind}|{name}": tensor for name, tensor in tensors.items()}
-
-
-def _part(checkpoint: Checkpoint, kind: str) -> dict[str, torch.Tensor]:
-    prefix = f"{kind}|"
-    return {n[len(prefix) :]: t for n, t in checkpoint.tensors.items() if n.startswith(prefix)}

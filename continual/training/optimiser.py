@@ -1,8 +1,9 @@
 """The optimiser over exactly the numbers that a method trains, and its state as plain tensors.
 
-It is always torch's AdamW. A rule for pairs runs before its step: it updates the factors itself and
-uses their gradients up (LoRA-RITE, LoRA-Pro), or hands AdamW other ones (Riemannian). What belongs
-to no pair is AdamW's alone. State lies with the parameters, so checkpoints know no rule.
+It is torch's AdamW, or the Kalman filter of LoKO. A rule for pairs runs before AdamW's step: it
+updates the factors itself and uses their gradients up (LoRA-RITE, LoRA-Pro), or hands it other
+ones (Riemannian). What belongs to no pair is AdamW's alone. State lies with the parameters, so
+checkpoints know no rule.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from torch import nn
 from continual.adapters.adaptation import Adaptation
 from continual.training import lora_pro, riemannian, rite
 from continual.training.config import TrainConfig
+from continual.training.loko import LoKO
 from continual.training.pairs import LearningPair, pairs_of
 
 Rule = Callable[[torch.optim.Optimizer, Sequence[LearningPair]], None]
@@ -29,7 +31,7 @@ def make_optimiser(
     weight_decay: float,
     kind: str = "adamw",
     pairs: Sequence[LearningPair] = (),
-) -> torch.optim.AdamW:
+) -> torch.optim.Optimizer:
     """Return a fresh optimiser; parameters are ordered by name, so its state has a fixed order.
 
     Args:
@@ -37,9 +39,11 @@ def make_optimiser(
         lr: learning rate.
         weight_decay: decoupled, of every number.
         kind: of ``train.optimiser``.
-        pairs: of ``pairs_of``; adamw asks for none.
+        pairs: of ``pairs_of``; adamw and loko ask for none.
     """
     parameters = [trainable[name] for name in sorted(trainable)]
+    if kind == "loko":
+        return LoKO(parameters, lr)
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     if kind != "adamw":
         rule = RULES[kind]

@@ -1,8 +1,8 @@
 """One optimiser step: micro-batches, the penalty once, clip, update."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,22 +11,23 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from continual.adapters.adaptation import Adaptation
+from continual.adapters.moments import forget
 from continual.backbone.base import Backbone
+from continual.backbone.memory import BatchSize
+from continual.processes import ALONE, Processes
 from continual.scenario import Scenario
 from continual.training.checkpoint import Checkpoint
 from continual.training.config import LwFConfig, TrainConfig
 from continual.training.distillation import Teacher
 from continual.training.ewc import ElasticWeights
 from continual.training.lesson import Course, Lesson, Portion
+from continual.training.loko import LoKO, measure_all
+from continual.training.losses import Losses, StepCost
 from continual.training.optimiser import clip_gradients
 from continual.training.order import learning_rate, step_randomness
+from continual.training.parallel import add_up, own_randomness, passes, uncounted
 from continual.training.rehearsal import Memory
-
-MAX_NAMED_EXAMPLES = 5
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss is not a number any more; the run stopped before the update and can be resumed."""
+from continual.training.stopping import Halt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Learner:
         lwf: how the model from before a task is distilled.
         memory: what is kept of earlier tasks; empty where nothing is.
         elastic: what earlier tasks hold in place; nothing where it has no weight.
+        micro_batch: how many examples of a step go through the model at once.
         save: receives a checkpoint to keep.
         log: receives one event as a flat mapping of names to numbers.
         observe: called with (i, steps made) after experience i, and before any training with
@@ -48,6 +50,10 @@ class Learner:
         pace: what is known about speed and memory since it was last called.
         tick: called once per optimiser step with (experience, steps done, steps in all).
         searching: called once per candidate of a search with (experience, done, in all).
+        around: entered around the passes of every step.
+        losses: what the steps have cost, as far as it was not read.
+        halt: whether somebody wants the run to stop.
+        processes: those that learn together; each takes its share of every step's examples.
     """
 
     scenario: Scenario
@@ -59,6 +65,7 @@ class Learner:
     lwf: LwFConfig
     memory: Memory
     elastic: ElasticWeights
+    micro_batch: BatchSize
     save: Callable[[Checkpoint], None]
     log: Callable[[dict[str, Any]], None]
     observe: Callable[[int, int], None]
@@ -68,6 +75,10 @@ class Learner:
     within: int | None = None
     searching: Callable[[int, int, int], None] = lambda experience, done, total: None
     observe_within: Callable[[int, int], None] = lambda experience, step: None
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+    losses: Losses = field(default_factory=Losses)
+    halt: Halt = field(default_factory=Halt)
+    processes: Processes = ALONE
 
 
 def make_accelerator(learner: Learner) -> Accelerator:
@@ -91,62 +102,133 @@ def take_step(
 ) -> None:
     """Make update number ``step`` of an experience.
 
+    Where memory runs out, its passes are made again from the same randomness with smaller
+    micro-batches; of a sharded backbone they are not.
+
     Raises:
-        NonFiniteLossError: loss or penalty is infinite or not a number; nothing was updated.
+        InputError: not even one example fits in memory, or a pass that cannot be made again.
+        NonFiniteLossError: loss or penalty of a step that was read is infinite or not a number.
     """
     config, i = learner.config, course.experience
     portions = course.portions(step)
     rate = learning_rate(config, learner.lr, step, course.steps)
     for group in optimiser.param_groups:
         group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    with step_randomness(learner.seed, i, step, learner.backbone.device):
-        learner.adaptation.before_step()
-        loss, distilled = _accumulate(learner, teacher, accelerator, portions)
-        penalty, elastic = learner.adaptation.penalty(), learner.elastic.penalty(learner.adaptation)
-        for term in (penalty, elastic):
-            if term.requires_grad:
-                accelerator.backward(term)
-    costs = {"penalty": float(penalty.detach()), "ewc": float(elastic.detach()), "lwf": distilled}
-    if not math.isfinite(loss + sum(costs.values())):
-        raise NonFiniteLossError(_non_finite(i, step, loss, costs, portions))
-    learner.adaptation.after_backward()
-    clip_gradients(learner.adaptation, config)
-    optimiser.step()
-    for parameter in learner.adaptation.after_step(rate):
-        optimiser.state.pop(parameter, None)
+    try:
+        terms = _gradients(learner, course, teacher, accelerator, optimiser, step)
+        learner.losses.add(StepCost(experience=i, step=step, portions=portions, terms=terms))
+        _update(learner, optimiser, rate)
+    except RuntimeError:
+        learner.losses.read()  # a bad loss that nobody has read is the cause, and says more
+        raise
     learner.count(sum(int(one.lesson.encoded.lengths[one.chosen].sum()) for one in portions))
     if (step + 1) % config.log_steps == 0 or step + 1 == course.steps:
-        present = {name: cost for name, cost in costs.items() if name == "penalty" or cost}
-        event = {"experience": i, "step": step + 1, "loss": loss, **present, "lr": rate}
+        costs = learner.losses.read()
+        present = {n: cost for n, cost in costs.items() if n in ("loss", "penalty") or cost}
+        event = {"experience": i, "step": step + 1, **present, "lr": rate}
         learner.log(event | dict(learner.pace()))
 
 
-def _accumulate(
-    learner: Learner, teacher: Teacher, accelerator: Accelerator, portions: Sequence[Portion]
-) -> tuple[float, float]:
-    """Leave the gradient of the step's mean loss in the parameters.
+def _update(learner: Learner, optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Move what learns along the gradient that a step has left."""
+    learner.adaptation.after_backward()
+    clip_gradients(learner.adaptation, learner.config)
+    optimiser.step()
+    forget(optimiser, learner.adaptation.after_step(rate))
+
+
+def _gradients(
+    learner: Learner,
+    course: Course,
+    teacher: Teacher,
+    accelerator: Accelerator,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+) -> Tensor:
+    """Leave the gradient of a step in the parameters; return what it costs, term by term.
 
     The gradient of the sum over all micro-batches is divided by their whole count at the end, so
-    that micro-batches of unequal length weigh as they would in one batch.
-
-    Returns:
-        The mean loss in nats, and what distillation adds to it.
+    that micro-batches of unequal length weigh as they would in one batch. Whoever runs out of
+    memory makes its passes again before it meets the others: what is done together is done once.
     """
-    size = learner.config.micro_batch_size or learner.config.batch_size
-    nats, distilled, count = 0.0, 0.0, 0
-    for portion in portions:
-        for k in range(0, len(portion.chosen), size):
-            batch = portion.lesson.encoded.batch(portion.chosen[k : k + size])
-            with accelerator.autocast():
-                loss, extra, part = _cost(learner, teacher, batch, portion.lesson)
-            accelerator.backward(loss + extra)
-            nats, distilled = nats + float(loss.detach()), distilled + float(extra.detach())
-            count += part
-    for parameter in learner.adaptation.trainable().values():
+    before = learner.micro_batch.size
+    sums, count = _own(learner, course, teacher, accelerator, optimiser, step)
+    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    sharing = ALONE if isinstance(optimiser, LoKO) else learner.processes
+    sums, count, size = add_up(
+        sharing, learner.adaptation, learning, sums, count, learner.micro_batch.size
+    )
+    if size < before:
+        learner.micro_batch.follow(size)  # who goes on from a checkpoint makes the same sums
+        at = {"experience": course.experience, "step": step + 1}
+        learner.log({**at, "micro_batch_size": size})
+    for parameter in learning:
         if parameter.grad is not None:
             parameter.grad.div_(count)
-    return nats / count, distilled / count
+    means = sums / count
+    penalty, elastic = learner.adaptation.penalty(), learner.elastic.penalty(learner.adaptation)
+    for term in (penalty, elastic):
+        if term.requires_grad:
+            accelerator.backward(term)
+    return torch.stack(
+        [means[0], *(term.detach().to(means) for term in (penalty, elastic)), means[1]]
+    )
+
+
+def _own(
+    learner: Learner,
+    course: Course,
+    teacher: Teacher,
+    accelerator: Accelerator,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+) -> tuple[Tensor, int]:
+    """Make this process's passes of a step, as large as they fit; return their sums and count.
+
+    A filter measures all examples in every process: they are one, of their mean.
+    """
+    device = learner.backbone.device
+    kalman = optimiser if isinstance(optimiser, LoKO) else None
+
+    def attempt(size: int) -> tuple[Tensor, int]:
+        optimiser.zero_grad(set_to_none=True)
+        with learner.around(), step_randomness(learner.seed, course.experience, step, device):
+            learner.adaptation.before_step()  # what an earlier attempt has drawn is drawn again
+            if kalman is not None:
+                nats = measure_all(learner.backbone, accelerator, kalman, course.portions(step))
+                return torch.stack([nats, torch.zeros_like(nats)]), 1
+            with own_randomness(learner.processes, learner.seed, course.experience, step, device):
+                return _accumulate(learner, teacher, accelerator, course.portions(step), size)
+
+    if learner.backbone.sharded:
+        return learner.micro_batch.run_in_step(attempt)
+    # A filter takes its examples one by one, and forgets none that it has taken.
+    return learner.micro_batch.run(attempt, once=kalman is not None)
+
+
+def _accumulate(
+    learner: Learner,
+    teacher: Teacher,
+    accelerator: Accelerator,
+    portions: Sequence[Portion],
+    size: int,
+) -> tuple[Tensor, int]:
+    """Leave the summed gradient of this process's share of a step in the parameters.
+
+    Returns:
+        The summed nats, and what distillation adds to them: (2,) in float64; and their count.
+    """
+    sums, count = torch.zeros(2, dtype=torch.float64, device=learner.backbone.device), 0
+    for portion, counts in passes(portions, size, learner.processes, learner.backbone.sharded):
+        batch = portion.lesson.encoded.batch(portion.chosen)
+        with nullcontext() if counts else uncounted(learner.adaptation):
+            with accelerator.autocast():
+                loss, extra, part = _cost(learner, teacher, batch, portion.lesson)
+            accelerator.backward(loss + extra if counts else 0.0 * (loss + extra))
+        if counts:
+            sums += torch.stack([loss.detach(), extra.detach()])
+            count += part
+    return sums, count
 
 
 def _cost(
@@ -157,17 +239,3 @@ def _cost(
     before = teacher.says(learner.backbone, learner.adaptation, batch, candidates)
     now = learner.backbone.answers(batch, candidates, local, teacher.known)
     return now.nats(), teacher.cost(before, now), len(now.truth)
-
-
-def _non_finite(
-    i: int, step: int, loss: float, costs: Mapping[str, float], portions: Sequence[Portion]
-) -> str:
-    own = portions[0]
-    names = [own.lesson.encoded.ids[k] for k in own.chosen[:MAX_NAMED_EXAMPLES]]
-    terms = ", ".join(f"{name} {cost}" for name, cost in {"loss": loss, **costs}.items())
-    return (
-        f"the loss is not finite on task {own.lesson.task.name!r} (experience {i}) at step {step}: "
-        f"{terms}; its batch has {len(own.chosen)} examples, the first are {names}. The update was "
-        "not made and the last checkpoint is whole. Look at those examples and run the same "
-        "command again; or lower train.lr, which needs a new directory."
-    )

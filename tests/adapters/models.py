@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from continual.adapters import METHODS, Adaptation, attach, configure
 from continual.adapters.base import Adapter, Site
+from continual.adapters.moments import forget
+from continual.training.optimiser import make_optimiser
+from continual.training.pairs import pairs_of
 
 ADAPTER_METHODS = sorted(name for name, method in METHODS.items() if method.adapter is not None)
 RESTARTS = {"magnitudes": "shared", "boundary": "restart"}
@@ -157,9 +160,16 @@ def gpt2(dtype: torch.dtype = torch.float32) -> nn.Module:
 MODELS = {"llama": llama, "gpt2": gpt2}
 
 
-def adapt(name: str, method: str, *, tasks: int = 0, heads: nn.Module | None = None) -> Adaptation:
+def adapt(
+    name: str,
+    method: str,
+    *,
+    tasks: int = 0,
+    heads: nn.Module | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Adaptation:
     """A small model with a method on it, trained on ``tasks`` tasks."""
-    model = MODELS[name]()
+    model = MODELS[name](dtype)
     beside = heads if heads is not None else nn.Linear(3, 2)
     adaptation = attach(
         model, method_of(method), config_of(method), model_type=name, seed=5, heads=beside
@@ -177,14 +187,14 @@ def logits(model: nn.Module) -> Tensor:
 
 
 def train_model(adaptation: Adaptation, steps: int = 3, seed: int = 0) -> None:
-    """A few real steps of AdamW on random next tokens."""
-    parameters = list(adaptation.trainable().values())
-    if not parameters:
+    """A few real steps of the method's own optimiser on random next tokens."""
+    if not adaptation.trainable():
         return
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(31, TOKENS.shape, generator=generator)
-    rate = 20.0 if adaptation.method.name == "curlora" else 0.02  # its columns and rows are tiny
-    optimiser = torch.optim.AdamW(parameters, lr=rate)
+    # CURLoRA's columns and rows are tiny; RandLoRA's bases would make 30 W of the others' rate.
+    rate = {"curlora": 20.0, "randlora": 0.005}.get(adaptation.method.name, 0.02)
+    optimiser = own_optimiser(adaptation, rate)
     for step in range(steps):
         optimiser.zero_grad()
         torch.manual_seed(step)
@@ -196,8 +206,15 @@ def train_model(adaptation: Adaptation, steps: int = 3, seed: int = 0) -> None:
             loss.backward()
             adaptation.after_backward()
             optimiser.step()
-            for parameter in adaptation.after_step(rate):
-                optimiser.state.pop(parameter, None)
+            forget(optimiser, adaptation.after_step(rate))
+
+
+def own_optimiser(adaptation: Adaptation, rate: float) -> torch.optim.Optimizer:
+    """The optimiser that makes a method what it is, on what learns now."""
+    kind = adaptation.method.defaults.get("train", {}).get("optimiser", "adamw")
+    if kind == "loko":  # it takes measurements of few classes, and there is a vocabulary here
+        kind = "adamw"
+    return make_optimiser(adaptation.trainable(), rate, 0.01, kind, pairs_of(adaptation))
 
 
 class One(nn.Module):
@@ -241,10 +258,11 @@ def adapted(method: str, model: One, tasks: int, rank: int = 3) -> Adaptation:
     """The model after real training on a number of tasks."""
     x = inputs(model, model.layer.weight.dtype)
     config = config_of(method, rank)
+    rate = 0.005 if method == "lora-rite" else 0.05  # a rate of ΔW itself, which factors divide
     adaptation = attach(model, method_of(method), config, targets=["layer"], seed=4)
     for task in range(tasks):
         begin(adaptation, task, lambda: model(x))
-        optimiser = torch.optim.AdamW(adaptation.trainable().values(), lr=0.05)
+        optimiser = own_optimiser(adaptation, rate)
         for step in range(3):
             optimiser.zero_grad()
             torch.manual_seed(step)
@@ -252,6 +270,5 @@ def adapted(method: str, model: One, tasks: int, rank: int = 3) -> Adaptation:
             (model(x).float().sub(task + 1).square().mean() + adaptation.penalty()).backward()
             adaptation.after_backward()
             optimiser.step()
-            for parameter in adaptation.after_step(0.05):
-                optimiser.state.pop(parameter, None)
+            forget(optimiser, adaptation.after_step(rate))
     return adaptation

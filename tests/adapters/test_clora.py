@@ -109,6 +109,31 @@ def test_a_state_brings_its_directions_along():
     assert torch.equal(source.P_B, target.P_B)
 
 
+def test_a_state_may_be_loaded_under_another_number_of_threads():
+    """The decomposition rounds otherwise there; the pair and what it avoids are the same."""
+    wide, threads = site(m=192, n=96), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        source = CLoRA(wide, CLoRAConfig())
+        train_adapter(source, 96)
+        torch.set_num_threads(2)
+        target = CLoRA(wide, CLoRAConfig())
+        target.restore(source.state_dict(), wide.weight)
+        assert torch.equal(source.delta_weight(), target.delta_weight())
+        assert_close(source.penalty(), target.penalty(), rtol=1e-5, atol=0.0)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_directions_that_come_out_otherwise_are_refused():
+    """The penalty would silently be another one."""
+    adapter, other = (CLoRA(site(seed=seed), CLoRAConfig(rank=3)) for seed in (3, 4))
+    state = {**adapter.state_dict(), "witness": other.witness}
+
+    with pytest.raises(InputError, match="at layer 'layer' are not those that"):
+        adapter.restore(state, site().weight)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

@@ -1,12 +1,15 @@
 """Trained numbers from a configuration alone, against the papers' own figures."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from continual.adapters import METHODS, attach, configure, count_trained
 from continual.cli import app
+from continual.errors import InputError
 from tests.adapters.models import ADAPTER_METHODS, MODELS
 
 CONFIGS = {
@@ -112,6 +115,35 @@ def test_a_rank_that_no_layer_holds_is_not_counted():
 
     assert done.exit_code != 0
     assert "rank 9999 does not fit" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("prilora", {"rank": 8, "growth": 0.5}),  # 12 in the last block, whose values have 8 rows
+        ("melora", {"rank": 3, "parts": 9}),
+        ("clora", {"rank": 3, "k": 8}),
+    ],
+)
+def test_what_attach_refuses_for_the_shapes_is_not_counted(method, settings):
+    """With the same words."""
+    config, said = configure(method, settings), []
+    for ask in (attach, count_trained):
+        with pytest.raises(InputError, match=r"layer 'model\.layers\.") as refused:
+            ask(MODELS["llama"](), method, config, model_type="llama")
+        said.append(str(refused.value))
+
+    assert said[0] == said[1]
+
+
+def test_every_method_has_a_row_and_a_page():
+    """In the table of methods, by its name, with a link to a page that is there."""
+    docs = Path(__file__).parents[2] / "docs" / "methods"
+    table = (docs / "index.md").read_text().split("\n## ")[0]
+    pages = dict(re.findall(r"\[`([\w-]+)`\]\(([\w-]+\.md)\)", table))
+
+    assert set(METHODS) <= pages.keys()
+    assert all((docs / pages[name]).is_file() for name in METHODS)
 
 
 def test_methods_are_listed_with_what_they_train_on_a_backbone():

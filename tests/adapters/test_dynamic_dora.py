@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from continual.adapters import attach
 from continual.adapters.components import Components
 from continual.adapters.dynamic_dora import DynamicDoRA, DynamicDoRAConfig
+from continual.adapters.moments import forget
 from continual.errors import InputError
 from tests.adapters.models import site, train_adapter
 
@@ -31,7 +32,7 @@ def train(adaptation, steps, seed=0):
         optimiser.zero_grad()
         (adaptation.model(x).square().mean() + adaptation.penalty()).backward()
         optimiser.step()
-        adaptation.after_step(0.03)
+        forget(optimiser, adaptation.after_step(0.03))
 
 
 def left(adaptation):
@@ -124,6 +125,28 @@ def test_pruned_components_grow_back_before_the_end_and_never_after():
     parts.prune(chosen, for_good=True)
     nn.init.ones_(parts.c)
     assert parts.left().any(dim=0).tolist() == [False, True, True]
+
+
+def test_momentum_alone_brings_no_pruned_component_back():
+    """Under AdamW, in a step without a gradient, they stay zero and the others still move."""
+    adaptation = network(DynamicDoRAConfig(rank=2, first=0, last=8, every=1))
+    optimiser = torch.optim.AdamW(adaptation.trainable().values(), lr=0.03)
+    x = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+    for weight in (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0):
+        before = left(adaptation)
+        optimiser.zero_grad()
+        (weight * adaptation.model(x).square().mean()).backward()
+        optimiser.step()
+        if weight:
+            forget(optimiser, adaptation.after_step(0.03))
+        now = [a.parts.c.detach().clone() for a in adaptation.adapters.values()]
+
+    assert sum(before) < 6  # some were pruned after the last step with a gradient
+    assert left(adaptation) == before
+    for adapter, c in zip(adaptation.adapters.values(), now, strict=True):
+        own = optimiser.state[adapter.parts.c]
+        assert torch.equal(own["exp_avg"] == 0, c == 0)
+        assert own["exp_avg_sq"].all()
 
 
 def test_an_interrupted_run_prunes_the_same():

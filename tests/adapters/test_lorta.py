@@ -6,7 +6,6 @@ from torch import nn
 from torch.testing import assert_close
 
 from continual.adapters import attach, configure, count_trained
-from continual.adapters.cp import place
 from continual.adapters.lorta import LoRTA, LoRTAConfig
 from continual.errors import InputError
 from tests.adapters.models import adapt, gpt2, llama, logits, site, train_adapter, train_model
@@ -102,20 +101,6 @@ def test_a_state_is_read_by_every_weight():
     for adapter in target.adapters.values():
         nn.init.zeros_(adapter.ends["A"])
     assert not any(a.delta_weight().any() for a in target.adapters.values())
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("transformer.h.11.attn.c_attn", ("transformer.h.11", "attn.c_attn")),
-        ("encoder.block.0.layer.1.q", ("encoder.block.0.layer.1", "q")),
-        ("layer", ("", "layer")),
-        ("0", ("0", "")),
-    ],
-)
-def test_where_a_weight_lies(name, expected):
-    """Its layer ends at the last number of its path."""
-    assert place(name) == expected
 
 
 @pytest.mark.parametrize(

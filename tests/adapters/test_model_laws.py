@@ -1,16 +1,41 @@
-"""The laws at the level of a whole network, for every method including those without an adapter."""
+"""The laws at the level of a whole network, for every method including those without an adapter.
 
+What a method must show to be in the tables, each a test over all of them: it changes nothing at its
+start; it trains what it declares and nothing else; it trains as many numbers as its formula says;
+merged, it is the network that it was in factors; a fresh process makes the same network of its
+state, bit for bit; and a task that begins changes nothing. That each runs, and what it forgets, is
+measured by analysis/all-methods (tests/analysis/test_all_methods.py).
+"""
+
+import json
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
+from transformers.pytorch_utils import Conv1D
 
-from continual.adapters import METHODS, attach
+from continual.adapters import METHODS, attach, configure
+from continual.adapters.moments import forget
 from continual.errors import InputError
-from tests.adapters.models import MODELS, adapt, config_of, each, logits, train_model
+from tests.adapters.models import (
+    ADAPTER_METHODS,
+    MODELS,
+    TOKENS,
+    adapt,
+    config_of,
+    each,
+    logits,
+    own_optimiser,
+    train_model,
+)
 
+ROOT = Path(__file__).parents[2]
 every_method = pytest.mark.parametrize("method", each(sorted(METHODS)))
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
 
@@ -69,6 +94,91 @@ def test_trained_numbers_follow_the_closed_formula(name, method):
 
     expected = {"nothing": 0}.get(METHODS[method].trains, adapted + 8)
     assert adaptation.trained_numbers() == expected + own.get(METHODS[method].trains, 0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@every_model
+@pytest.mark.parametrize("method", each(ADAPTER_METHODS))
+def test_merged_it_is_the_network_that_it_was_in_factors(name, method, dtype, tolerance):
+    """Law 2 at the output: W + ΔW and b + Δb in plain layers, with nothing of ours left."""
+    adaptation = adapt(name, method, tasks=3, dtype=dtype)
+    with adaptation.serving(2):
+        expected = logits(adaptation.model.eval())
+        changes = {
+            name: (adapter.delta_weight().detach(), adapter.delta_bias())
+            for name, adapter in adaptation.adapters.items()
+        }
+    model = adaptation.detach()
+    before = logits(model)
+    for place, (weight, bias) in changes.items():
+        layer = model.get_submodule(place)
+        layer.weight.data += weight.T if isinstance(layer, Conv1D) else weight
+        if bias is not None:
+            layer.bias.data += bias.detach()
+
+    assert (expected - before).norm() > 1e-3
+    assert (logits(model) - expected).norm() <= tolerance * expected.norm()
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("cola", {"rank": 3}),
+        ("periodic-lora", {"rank": 3, "momentum": 0.0}),  # with momentum it moves, as declared
+        ("rac-lora", {"rank": 3}),
+        ("xgblora", {}),
+    ],
+)
+def test_a_restart_within_a_task_leaves_the_network_as_it_was(name, method, settings):
+    """The step that ends a round freezes a pair and begins another, at the same function."""
+    model = MODELS[name]()
+    config = configure(method, {**settings, "every": 2})
+    adaptation = attach(model, method, config, model_type=name, seed=5)
+    adaptation.begin_task(0)
+    optimiser = own_optimiser(adaptation, 0.02)
+    anew = []
+    for _ in range(4):
+        optimiser.zero_grad()
+        model(input_ids=TOKENS, labels=TOKENS).loss.backward()
+        optimiser.step()
+        before = logits(model)
+        anew.append(adaptation.after_step(0.02))
+        forget(optimiser, anew[-1])
+        assert_close(logits(model), before, rtol=1e-5, atol=1e-6)
+
+    assert [bool(one) for one in anew] == [False, True, False, True]
+
+
+def test_a_fresh_process_makes_the_same_network_of_a_state(tmp_path):
+    """Loaded elsewhere under other random state, every method has the same hash and outputs."""
+    outputs, keys = {}, {}
+    for name in [f"{model} {method}" for model in MODELS for method in METHODS]:
+        adaptation = adapt(*name.split(), tasks=2)
+        save_file(adaptation.state(), tmp_path / f"{name}.safetensors")
+        outputs[name], keys[name] = logits(adaptation.model), adaptation.state_hash()
+    save_file(outputs, tmp_path / "outputs.safetensors")
+
+    code = "import tests.conftest; from tests.adapters.test_model_laws import check; "
+    code += f"check({str(tmp_path)!r})"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == {name: [True, key] for name, key in keys.items()}
+
+
+def check(folder: str) -> None:
+    """What the other process does: print whether each method gives the same bits, and its hash."""
+    torch.manual_seed(987)
+    outputs = load_file(f"{folder}/outputs.safetensors")
+    same = {}
+    for name, expected in outputs.items():
+        adaptation = adapt(*name.split())
+        adaptation.load_state(load_file(f"{folder}/{name}.safetensors"))
+        same[name] = [torch.equal(logits(adaptation.model), expected), adaptation.state_hash()]
+    print(json.dumps(same))
 
 
 @every_model

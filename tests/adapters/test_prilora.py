@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from continual.adapters import attach, configure, count_trained
+from continual.adapters.moments import forget
 from continual.adapters.prilora import PRILoRA, PRILoRAConfig
 from continual.errors import InputError
 from tests.adapters.models import MODELS, adapter_of, site
@@ -51,6 +52,26 @@ def test_the_least_entries_are_cleared_by_size_and_input():
 
     assert torch.equal(adapter.pair.A != 0.0, kept)
     assert torch.equal(adapter.pair.A[kept], before[kept])
+
+
+def test_momentum_alone_brings_no_cleared_entry_back():
+    """Under AdamW, in a step without a gradient, they stay zero and the others still move."""
+    adapter = PRILoRA(site(), PRILoRAConfig(rank=3, every=4, share=0.4))
+    optimiser = torch.optim.AdamW(adapter.parameters(), lr=0.03, weight_decay=0.0)
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    for weight in (1.0, 1.0, 1.0, 1.0, 0.0):
+        before = adapter.pair.A.detach().clone()
+        optimiser.zero_grad()
+        adapter.before_step()
+        (weight * (adapter(x, torch.zeros(8, 7)) - 1.0).square().mean()).backward()
+        optimiser.step()
+        adapter.after_step(0.03)
+        forget(optimiser, adapter.cleared())
+
+    cleared = before == 0.0
+    assert int(cleared.sum()) == 6  # 0.4 of 15
+    assert torch.equal(adapter.pair.A == 0.0, cleared)
+    assert (before != adapter.pair.A)[~cleared].all()
 
 
 def test_micro_batches_make_no_difference_and_evaluation_is_not_seen():

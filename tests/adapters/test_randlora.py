@@ -77,7 +77,8 @@ def test_randlora_is_pefts_randlora(shape):
     base(x).square().mean().backward()
     theirs(x).square().mean().backward()
 
-    assert_close(base(x), theirs(x), rtol=1e-6, atol=1e-5)
+    expected = theirs(x).detach()
+    assert_close(base(x).detach(), expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
     close = {"rtol": 1e-4, "atol": 1e-4}
     assert_close(ours.Lambda.grad.T, layer.randlora_lambda["default"].grad, **close)
     assert_close(ours.Gamma.grad, layer.randlora_gamma["default"].grad, **close)

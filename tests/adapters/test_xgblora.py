@@ -7,7 +7,8 @@ from torch import nn
 from continual.adapters import attach
 from continual.adapters.base import Site
 from continual.adapters.cola import COLA, COLAConfig
-from continual.adapters.lottery import Lottery, layer_of
+from continual.adapters.depth import in_block
+from continual.adapters.lottery import Lottery
 from continual.adapters.xgblora import XGBLoRA, XGBLoRAConfig
 from continual.errors import InputError
 from tests.adapters.models import site, train_adapter
@@ -46,7 +47,7 @@ def test_so_many_layers_learn_in_every_round_and_whole_ones(layers, share, count
     """Every weight of a layer or none, and the count is exact in every round."""
     adaptation = stack_of(layers, every=1, share=share)
     for _ in range(8):
-        drawn = {layer_of(name) for name in learning(adaptation)}
+        drawn = {in_block(name)[0] for name in learning(adaptation)}
         assert len(drawn) == count
         assert len(learning(adaptation)) == 2 * count
         adaptation.after_step(0.1)

@@ -66,7 +66,7 @@ def test_the_bytes_share_a_probability_of_one(order, history):
     assert p.sum() == pytest.approx(1, abs=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=4), st.binary(max_size=8))
 def test_any_text_gives_a_distribution(texts, history):
     """Counts of counts too few for an estimate do not break it."""

@@ -30,7 +30,7 @@ def test_it_loads_as_a_small_causal_model(model):
     assert count == json.loads(RESULTS.read_text())["parameters"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
 def test_any_text_comes_back_byte_for_byte(model, text):
     """The alphabet holds all 256 bytes: nothing is unknown, normalised or stripped."""

@@ -117,6 +117,46 @@ def test_code_that_comes_with_a_model_needs_consent(saved, tmp_path):
         load_backbone(str(path))
 
 
+def test_a_model_in_the_hubs_cache_is_used_offline(saved, tmp_path, monkeypatch):
+    """And says which commit it is; a revision is for models of the hub only."""
+    commit = "0123456789" * 4
+    cached = tmp_path / "models--org--llama"
+    shutil.copytree(saved("llama"), cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "v1").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    assert load_backbone("org/llama", revision="v1").revision == commit
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set and it is not in the cache"):
+        load_backbone("org/llama")
+    with pytest.raises(InputError, match=r"revision='v1' means nothing"):
+        load_backbone(str(saved("llama")), revision="v1")
+    (cached / "snapshots" / commit / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
+        load_backbone("org/llama", revision="v1")
+
+
+def test_pickled_weights_are_not_read(saved, tmp_path):
+    """They could run code; the message names what there is."""
+    path = tmp_path / "old"
+    shutil.copytree(saved("llama"), path)
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+
+    with pytest.raises(InputError, match=r"no weights as safetensors, only \['pytorch_model\.bin'"):
+        load_backbone(str(path))
+
+
+def test_damaged_weights_are_an_input_error(saved, tmp_path):
+    """Half a file is no model."""
+    path = tmp_path / "half"
+    shutil.copytree(saved("llama"), path)
+    weights = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(weights[:1000])
+
+    with pytest.raises(InputError, match="cannot read the files of backbone"):
+        load_backbone(str(path))
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(saved, tmp_path):
     """Weights that are not there are not made up."""
     path = tmp_path / "half"

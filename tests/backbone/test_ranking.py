@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from continual.backbone.base import Backbone
-from continual.backbone.scoring import normalise
+from continual.backbone.written import normalise
 from continual.errors import InputError
+from continual.metrics.generation import edit_similarity, rouge_l, sari
 from continual.scenario import Candidates
 
 from .conftest import LABELS, competing, text_task
@@ -172,3 +173,27 @@ def test_candidates_beyond_the_positions_are_refused(backbone):
 
     with pytest.raises(InputError, match=r"lower max_length by \d+"):
         model.score(task, model.encode(task, task.load().test), wide, 2)
+
+
+@pytest.mark.parametrize("score", ["rouge_l", "edit_similarity", "sari"])
+def test_graded_scores_of_what_was_written(backbone, score, monkeypatch):
+    """Each example has the score of its text; sari compares with the source text too."""
+    model = backbone("llama")
+    said = [model.codec.tokenizer(f"The team won {n} cups").input_ids for n in range(9)]
+    monkeypatch.setattr(
+        "continual.backbone.written.greedy", lambda reading, *_: said[: len(reading.logits)]
+    )
+    rows = [{"text": f"The team won {n} goals.", "target": f"won {n} goals"} for n in range(4)]
+    task = text_task(rows, kind="text-generation", labels=(), prompt="{text} Short:", score=score)
+    split = task.load().test
+
+    scored = model.score(task, model.encode(task, split), None, 3)
+
+    for one, example in zip(scored, split, strict=True):
+        wanted = {
+            "rouge_l": rouge_l(one.prediction, example.target),
+            "edit_similarity": edit_similarity(one.prediction, example.target),
+            "sari": sari(example.text, one.prediction, [example.target]),
+        }[score]
+        assert one.correct == wanted
+        assert 0.0 < one.correct < 1.0

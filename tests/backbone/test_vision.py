@@ -108,3 +108,19 @@ def test_image_statistics_are_saved(backbone, tmp_path):
 
     found = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
     assert (found["image_mean"], found["image_std"]) == ([0.3], [0.2])
+
+
+def test_prepared_images_of_all_splits_share_one_budget(backbone, grey_rows, monkeypatch):
+    """A split that no longer fits beside the others is prepared per batch; a dropped one frees."""
+    model, task = backbone("vit"), image_task(grey_rows)
+    split = task.load().test
+    size = 4 * len(split) * model.images.channels * model.images.size[0] * model.images.size[1]
+    monkeypatch.setattr("continual.backbone.vision.KEPT_BYTES", 2 * size)
+
+    first, second, third = (model.encode(task, split) for _ in range(3))
+    kept = [first.size, second.size, third.size]
+    del first
+
+    assert kept == [size, size, 0]
+    assert model.encode(task, split).size == size
+    assert torch.equal(second.batch([1])["pixels"], third.batch([1])["pixels"])

@@ -18,10 +18,17 @@ from continual.backbone import load_backbone
 from continual.errors import InputError
 from continual.interop.tuners.adaptation import TunerAdaptation
 from continual.interop.tuners.attach import attach_tuner
-from continual.interop.tuners.names import PRESETS, REFUSED, configs, known_tuners
+from continual.interop.tuners.names import (
+    PRESETS,
+    REFUSED,
+    configs,
+    holds_weights,
+    known_tuners,
+)
 from continual.interop.tuners.settings import tuner_config, tuner_method
 from tests.adapters.models import TOKENS, llama, logits, train_model
 from tests.interop.tuners import (
+    EVERY,
     MERGEABLE,
     MODES,
     PROMPTED,
@@ -39,6 +46,7 @@ ROOT = Path(__file__).parents[2]
 
 FAST = {  # one of every kind; the others are in the slow suite
     "adalora": "through",
+    "eva": "per_task",
     "lora": "merge",
     "pissa": "per_task",
     "prompt_tuning": "through",
@@ -49,12 +57,19 @@ def _slow_but(fast, *values):
     return pytest.param(*values, marks=[] if fast else pytest.mark.slow)
 
 
-every_tuner = pytest.mark.parametrize("name", [_slow_but(n in FAST, n) for n in TUNERS])
+every_tuner = pytest.mark.parametrize("name", [_slow_but(n in FAST, n) for n in EVERY])
 every_mode = pytest.mark.parametrize(
     ("name", "mode"), [_slow_but(FAST.get(n) == mode, n, mode) for n, mode in MODES]
 )
-NOT_IDENTITY = [*PROMPTED, "c3a", "fourierft", "unilora", "vblora"]  # at their first numbers
-RESIDUAL = ["olora", "pissa"]  # take a part of W out and train it
+NOT_IDENTITY = [
+    *PROMPTED,
+    "c3a",
+    "fourierft",
+    "kasa",
+    "unilora",
+    "vblora",
+]  # at their first numbers
+RESIDUAL = ["kasa", "olora", "pissa"]  # take a part of W out
 REBUILT = 1e-5  # residuals of an SVD: W is put together again
 
 
@@ -97,6 +112,20 @@ def test_as_many_numbers_learn_as_peft_says_and_no_others_move(name):
     )
     moved = [not torch.equal(p, trained[n]) for n, p in adaptation.trainable().items()]
     assert any(moved[:-2])
+
+
+@every_tuner
+def test_it_is_known_where_weight_decay_would_erase_the_backbone(name):
+    """A new adapter whose numbers are a tenth smaller is the backbone no more: refused in runs."""
+    adaptation, base = tuned(name), logits(llama())
+    adaptation.begin_task(0)
+    with torch.no_grad():
+        for key, parameter in adaptation.trainable().items():
+            parameter.mul_(0.9 if key.startswith("adapters.") else 1.0)
+    away = (said(adaptation) - base).abs().max() > REBUILT
+
+    held = holds_weights(adaptation.config.tuner, adaptation.config.fields)
+    assert held == (bool(away) and name not in NOT_IDENTITY)
 
 
 @every_mode
@@ -285,6 +314,22 @@ def test_the_penalty_of_adalora_is_what_peft_adds_to_the_loss():
     assert_close(adaptation.penalty().detach(), added, rtol=1e-5, atol=1e-6)
 
 
+def test_the_penalty_of_kasa_is_added():
+    """β ‖c‖² + γ (‖BᵗB − I‖ + ‖AAᵗ − I‖) of every layer, which PEFT leaves to the loop."""
+    adaptation = tuned("kasa", tasks=1)
+    expected, eye = 0.0, torch.eye(4)
+    named = {name: p.detach() for name, p in adaptation.trainable().items()}
+    for name, diagonal in named.items():
+        if "lora_diag" in name:
+            site = name.removesuffix("lora_diag.default")
+            A, B = (named[f"{site}lora_{one}.default.weight"] for one in "AB")
+            apart = torch.linalg.norm(B.T @ B - eye) + torch.linalg.norm(A @ A.T - eye)
+            expected += 0.01 * diagonal.square().sum() + 0.01 * apart
+
+    assert float(expected) > 0.1
+    assert_close(adaptation.penalty().detach(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_adalora_leaves_as_many_ranks_as_it_is_told():
     """12 factors' pairs of rank 4 shrink to 2 each by step total_step - tfinal."""
     adaptation = tuned("adalora", total_step=4, tfinal=1)
@@ -325,32 +370,38 @@ def test_padding_is_invisible_behind_a_prompt(name):
     assert_close(found.logits[:, -length:], alone.logits[:, -length:], rtol=1e-5, atol=1e-5)
 
 
-def test_merging_is_in_float32_whatever_the_backbone_is():
+@pytest.mark.parametrize("name", ["lora", "pissa", "olora"])
+def test_merging_is_in_float32_whatever_the_backbone_is(name):
     """Twelve tasks of small changes on a bfloat16 backbone lose nothing to rounding."""
     narrow = torch.bfloat16
     changes = []
     adaptation = TunerAdaptation(
         model=llama(narrow),
-        method=tuner_method("peft:lora"),
-        config=tuner_config("peft:lora", {"mode": "merge", "r": 2}),
+        method=tuner_method(f"peft:{name}"),
+        config=tuner_config(f"peft:{name}", {"mode": "merge", "r": 2}),
         heads=None,
         target_modules=["q_proj"],
         task_type="CAUSAL_LM",
         seed=5,
     )
-    name = "model.layers.0.self_attn.q_proj.weight"
-    first = adaptation.installed.merged()[name]
-    for task in range(12):
-        adaptation.begin_task(task)
-        for key, parameter in adaptation.trainable().items():
-            parameter.data = torch.full_like(parameter, 0.003 if "lora_B" in key else 0.01)
+    place = "model.layers.0.self_attn.q_proj.weight"
+
+    def product():
         named = {n: p for n, p in adaptation.trainable().items() if "layers.0." in n}
         A, B = (next(p for n, p in named.items() if f"lora_{x}" in n).detach() for x in "AB")
-        changes.append(4.0 * B @ A)
-    whole = adaptation.installed.merged()[name] - first
+        return 4.0 * B @ A
+
+    first = adaptation.installed.merged()[place]
+    for task in range(12):
+        adaptation.begin_task(task)
+        before = product()
+        for key, parameter in adaptation.trainable().items():
+            parameter.data = parameter.data + (0.003 if "lora_B" in key else 0.01)
+        changes.append(product() - before)
+    whole = adaptation.installed.merged()[place] - first
 
     assert all(p.dtype == torch.float32 for p in adaptation.trainable().values())
-    assert_close(whole, sum(changes), rtol=1e-3, atol=1e-7)
+    assert_close(whole, sum(changes), rtol=1e-3, atol=1e-6)
     rounded = first.to(narrow)
     for change in changes:
         rounded = (rounded.float() + change).to(narrow)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from continual.interop.tuners.adaptation import TunerAdaptation
 from continual.interop.tuners.names import ELSEWHERE, PROMPTS, known_tuners
 from continual.interop.tuners.settings import tuner_config, tuner_method
-from tests.adapters.models import MODELS, TOKENS
+from tests.adapters.models import MODELS, TOKENS, begin
 
 SMALL: dict[str, dict[str, object]] = {  # settings that fit width 16
     "adalora": {"total_step": 8, "tfinal": 1, "init_r": 4, "target_r": 2},
@@ -17,6 +17,7 @@ SMALL: dict[str, dict[str, object]] = {  # settings that fit width 16
     "bone": {"r": 4},
     "c3a": {"block_size": 4},
     "cartridge": {"num_virtual_tokens": 3},
+    "eva": {"r": 4},
     "fourierft": {"n_frequency": 10},
     "miss": {"r": 4},
     "p_tuning": {"num_virtual_tokens": 3},
@@ -30,19 +31,26 @@ SMALL: dict[str, dict[str, object]] = {  # settings that fit width 16
     "waveft": {"n_frequency": 10},
 }
 _TRIED = (  # a new version of PEFT may have more: try them and add them to the docs
-    "adalora adamss adaption_prompt beft boft bone c3a cartridge deft delora dora fourierft frod "
-    "glora gralora hira hra ia3 lily ln_tuning loha lokr lora mica miss oft olora osf p_tuning "
-    "peanut pissa prefix_tuning prompt_tuning psoft pvera randlora road rslora shira supertuning "
-    "tinylora trainable_tokens unilora vblora vera waveft"
+    "adalora adamss adaption_prompt beft boft bone c3a cartridge deft delora dora eva fourierft "
+    "frod glora gralora hira hra ia3 lily ln_tuning loha lokr lora mica miss oft olora osf "
+    "p_tuning peanut pissa prefix_tuning prompt_tuning psoft pvera randlora road rslora shira "
+    "supertuning tinylora trainable_tokens unilora vblora vera waveft"
 )
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {  # of LoRA, by a mapping
+    "bdlora": ("lora", {"use_bdlora": {"target_modules_bd_b": ["_proj"], "nblocks": 2}}),
+    "kasa": ("lora", {"r": 4, "kasa_config": {"beta": 0.01, "gamma": 0.01}}),
+    "velora": ("lora", {"velora_config": {"num_groups": 4}}),
+    "velora random": ("lora", {"velora_config": {"num_groups": 4, "init_type": "random"}}),
+}
 TRIED = frozenset(_TRIED.split())
 TUNERS = [name for name, known in known_tuners().items() if not known.why_not]
 PROMPTED = [name.lower() for name in PROMPTS]
 UNMERGEABLE = [*PROMPTED, "adaption_prompt", "beft", "lily"]  # beft: the layers have no bias
-MERGEABLE = [name for name in TUNERS if name not in UNMERGEABLE]
+EVERY = [*TUNERS, *VARIANTS]
+MERGEABLE = [name for name in EVERY if name not in UNMERGEABLE]
 MODES = [
-    *[(name, "through") for name in TUNERS],
-    *[(name, "per_task") for name in TUNERS],
+    *[(name, "through") for name in EVERY],
+    *[(name, "per_task") for name in EVERY],
     *[(name, "merge") for name in MERGEABLE],
 ]
 TARGETS = {"llama": ["q_proj", "k_proj", "v_proj"], "gpt2": ["c_attn"]}
@@ -52,7 +60,8 @@ def tuned(
     name: str, mode: str = "through", *, tasks: int = 0, network: str = "llama", **more: object
 ) -> TunerAdaptation:
     """A small network with a tuner on it, trained on ``tasks`` tasks."""
-    config = tuner_config(f"peft:{name}", {**SMALL.get(name, {}), "mode": mode, **more})
+    name, own = VARIANTS.get(name, (name, SMALL.get(name, {})))
+    config = tuner_config(f"peft:{name}", {**own, "mode": mode, **more})
     elsewhere = config.tuner in (*ELSEWHERE, *PROMPTS)
     adaptation = TunerAdaptation(
         model=MODELS[network](),
@@ -64,7 +73,7 @@ def tuned(
         seed=5,
     )
     for task in range(tasks):
-        adaptation.begin_task(task)
+        begin(adaptation, task, lambda: adaptation.model(input_ids=TOKENS))
         learn(adaptation, seed=task)
     return adaptation
 

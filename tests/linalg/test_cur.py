@@ -78,7 +78,7 @@ def test_the_cross_core_reads_the_crossing_only():
 
 
 @pytest.mark.parametrize("core", CORES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(matrices(), st.sampled_from(DISTINCT), st.data())
 def test_the_error_told_is_the_error_made_and_never_below_the_optimum(core, matrix, policy, data):
     """For every policy, every spectrum and every scale."""
@@ -166,7 +166,7 @@ def test_beyond_the_rank_of_a_matrix_the_strongest_fill_up(policy):
 
 
 @pytest.mark.parametrize("policy", SPANNING)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices(), st.data())
 def test_the_deim_bounds_hold(policy, matrix, data):
     """Sorensen and Embree 2016: (η_p + η_q) σ_{k+1}, and the same in Frobenius norm."""
@@ -195,7 +195,7 @@ def test_the_deim_bound_holds_for_randomised_vectors_too():
         assert found.error_fro <= found.bound_fro
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 40), st.integers(0, 2**32 - 1), st.data())
 def test_maxvol_is_within_its_published_bound(n, seed, data):
     """‖V[p]⁻¹‖₂ ≤ √(1 + 1.05² k (n − k))."""
@@ -290,7 +290,7 @@ def test_the_default_is_nearly_as_good_as_pivoted_qr_on_slow_decay():
 
 
 @pytest.mark.parametrize("two_sided", [False, True])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices(), st.data())
 def test_interpolative_decompositions_tell_their_error(two_sided, matrix, data):
     """A ≈ A[:, J] T, or L A[I, J] T; never better than the optimum."""

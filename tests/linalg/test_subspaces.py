@@ -21,7 +21,7 @@ from continual.linalg import (
 from tests.linalg.spectra import matrices, with_spectrum
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(1, 5), st.integers(0, 9)
 )
@@ -67,7 +67,7 @@ def test_small_angles_keep_their_digits():
     assert principal_angles([[1.0], [0.0]], [[1.0], [1e-9]])[0] == pytest.approx(1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices())
 def test_norms_and_stable_rank_by_their_definitions(matrix):
     """Of any spectrum and scale."""

@@ -33,7 +33,7 @@ def test_svd_agrees_with_numpy(shape):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices(), st.data())
 def test_no_error_is_below_the_optimum(method, matrix, data):
     """Eckart and Young 1936; and the error that is told is the error that is made."""
@@ -73,7 +73,7 @@ def test_the_expected_errors_of_the_range_finder_are_within_their_published_boun
             assert np.linalg.norm(values[k + p :]) <= frobenius
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices(dtypes=(np.float32, np.float64)), st.data())
 def test_the_randomised_branch_tells_the_truth_too(matrix, data):
     """In both dtypes, as for matrices that are too large for the exact SVD."""
@@ -229,7 +229,7 @@ def test_optimal_error_is_that_of_the_singular_values_left_out(kind):
         np.testing.assert_allclose(optimal_error(matrix, rank), expected, rtol=1e-6, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 8), st.integers(0, 2**32))
 def test_product_svd_is_the_svd_of_the_product(m, n, r, seed):
     """Also where r exceeds m or n."""

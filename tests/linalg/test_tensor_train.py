@@ -15,7 +15,7 @@ from tests.linalg.spectra import with_spectrum
 RNG = np.random.default_rng(0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=5), st.integers(0, 2**32 - 1), st.data())
 def test_the_error_is_exact_and_within_oseledets_bound(sizes, seed, data):
     """‖X − X̂‖² ≤ Σ of the unfoldings' optimal squared errors (2011, theorem 2.2)."""

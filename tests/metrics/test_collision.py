@@ -24,7 +24,7 @@ def changes(draw):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes(), st.sampled_from([0.0, 1e-3, 0.1, 0.5]))
 def test_everything_agrees_with_the_dense_form(pair, threshold):
     """By the formulas of the module."""

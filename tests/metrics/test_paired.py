@@ -62,6 +62,7 @@ def test_holm_keeps_the_familywise_error():
     assert rejected < 0.05 + 4 * (0.05 * 0.95 / 4000) ** 0.5
 
 
+@pytest.mark.slow
 def test_the_example_interval_covers():
     """Of two methods of known accuracy, in about 95 % of drawn test sets."""
     rng = np.random.default_rng(2)

@@ -8,11 +8,15 @@ import pytest
 from continual.errors import InputError
 from continual.records import (
     DamagedFileError,
+    append_event,
+    events_size,
     read_json,
     sha256_of,
     write_atomic,
     write_json_atomic,
 )
+from continual.records.checksums import settle
+from continual.records.paths import after_folders
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -83,3 +87,32 @@ def test_the_hash_is_of_the_bytes(tmp_path):
     write_atomic(tmp_path / "a", b"abc")
 
     assert sha256_of(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_events_are_on_the_disk_before_anything_vouches_for_them(tmp_path, monkeypatch):
+    """What a power cut takes from events.jsonl is in no checksum and in no checkpoint."""
+    synced, sync = [], os.fsync
+
+    def noted(handle):
+        synced.append(os.readlink(f"/proc/self/fd/{handle}").rpartition("/")[2])
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    append_event(tmp_path, {"experience": 0, "step": 1})
+    assert synced == []  # not at every step
+    settle(tmp_path)
+    assert synced[0] == "events.jsonl"
+    assert "checksums.json" in synced[1]
+    synced.clear()
+
+    assert events_size(tmp_path) == (tmp_path / "events.jsonl").stat().st_size
+    assert synced == ["events.jsonl"]
+
+
+def test_states_are_in_the_order_of_experiences(tmp_path):
+    """The hundredth comes after the ninety-ninth, which letters would not say."""
+    for k in (100, 99, 3):
+        (tmp_path / f"after-{k:02d}").mkdir()
+
+    assert [path.name for path in after_folders(tmp_path)] == ["after-03", "after-99", "after-100"]
+    assert after_folders(tmp_path / "none") == []

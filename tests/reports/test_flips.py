@@ -1,5 +1,7 @@
 """Examples that were right when learned and are wrong at the end."""
 
+from dataclasses import replace
+
 import pytest
 
 from continual.records import ExampleRow, RunRecord, write_examples
@@ -66,3 +68,16 @@ def test_the_blame_is_for_what_turned_an_example_wrong_for_good(make_run):
         "back": "d",
         "gone": "b",
     }
+
+
+def test_a_graded_answer_is_right_from_one_half_on(make_run):
+    """The caption says so where a score is graded, and not where an answer is right or wrong."""
+    directory = make_run(tasks=TASKS, examples=False)
+    write_examples(directory, [said(0, "1", 0.7, 0.2), said(1, "1", 0.4, 1.0)])
+    record = RunRecord.open(directory)
+    (plain,) = negative_flips(record)
+    (graded,) = negative_flips(replace(record, score_ids=("rouge_l", "rouge_l")))
+
+    assert len(graded.lost) == 1
+    assert flips_table(graded).caption.endswith("; right is rouge_l >= 0.5")
+    assert "right is" not in flips_table(plain).caption

@@ -60,6 +60,7 @@ def test_one_order_has_no_such_table(make_run):
     assert order_tables(groups_of([make_run("lora", s) for s in range(3)])) == ()
 
 
+@pytest.mark.slow
 def test_a_report_shows_them(directories, tmp_path):
     """On the page, in Markdown, in JSON and in LaTeX."""
     page, text = write_report(directories, tmp_path / "report.html")

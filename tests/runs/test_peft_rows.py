@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -14,7 +13,7 @@ from continual.runs.assemble import run
 from continual.runs.settings import resolve
 from continual.studies.grid import Grid
 from tests.backbone.conftest import SPECIAL, make_model, make_tokenizer
-from tests.interop.tuners import TUNERS
+from tests.interop.tuners import TUNERS, VARIANTS
 from tests.runs.test_run import CrashAt, CrashError, content
 from tests.sequences import QUICK, small_scenario
 
@@ -30,7 +29,8 @@ FAST = ("prefix_tuning",)
 
 def options(name: str, **more: object) -> dict[str, object]:
     """The settings of a short run."""
-    return {**QUICK, "method": {**NEEDED.get(name, {}), **more}}
+    own = NEEDED.get(name, VARIANTS.get(name, ("", {}))[1])
+    return {**QUICK, "method": {**own, **more}}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,10 @@ def test_every_tuner_runs_end_to_end(tmp_path, name):
     ("name", "mode", "train"),
     [
         pytest.param("adalora", "through", {"micro_batch_size": 3}, marks=pytest.mark.slow),
-        ("pissa", "merge", {}),
+        pytest.param("pissa", "merge", {}, marks=pytest.mark.slow),
+        pytest.param("eva", "through", {}, marks=pytest.mark.slow),
+        pytest.param("velora", "through", {}, marks=pytest.mark.slow),
+        pytest.param("kasa", "merge", {}, marks=pytest.mark.slow),
         pytest.param("lora", "through", {}, marks=pytest.mark.slow),  # with dropout
         pytest.param("osf", "merge", {}, marks=pytest.mark.slow),
         pytest.param(
@@ -72,7 +75,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path, name, mode, tr
     """Ended at many places and continued each time, it leaves the same bytes."""
     settings = options(name, mode=mode, **({"lora_dropout": 0.1} if name == "lora" else {}))
     settings["train"] = {**QUICK["train"], **train}
-    method = f"peft:{name}"
+    method = f"peft:{VARIANTS.get(name, (name,))[0]}"
     run(small_scenario(2), method, out=tmp_path / "whole", settings=settings)
     torn, crashes = tmp_path / "torn", 0
     for n in (5, 9, 8, 10):
@@ -94,9 +97,11 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path, name, mode, tr
     [
         ("t5", "lora", {}),
         ("t5", "osf", {}),
+        ("bert", "eva", {"mode": "merge"}),
         ("bert", "lora", {"mode": "per_task"}),
         ("bert", "ln_tuning", {"mode": "merge", "targets": ["LayerNorm"]}),
         ("gpt2", "dora", {"mode": "merge"}),
+        ("gpt2", "eva", {}),
         ("gpt2", "prompt_tuning", {"num_virtual_tokens": 4}),
         ("gpt2", "prefix_tuning", {"num_virtual_tokens": 4, "mode": "per_task"}),
         ("llama", "prefix_tuning", {"num_virtual_tokens": 4}),  # fewer heads of keys
@@ -211,7 +216,7 @@ def test_what_makes_a_row_is_written_down(tmp_path):
     }
     assert config.train.lr == 0.003
     assert grid.methods[1] == "peft:lora:method.r=4:train.lr=0.01"
-    assert np.isclose(_resolved("peft:osf", {})[0].train.lr, 1e-4)
+    assert _resolved("peft:osf", {})[0].train.lr == 0.001
     assert _resolved("peft:osf", {})[1].mode == "merge"
 
 
@@ -225,12 +230,29 @@ def test_what_makes_a_row_is_written_down(tmp_path):
         ("peft:lora", {"mode": "trough"}, "did you mean 'through'"),
         ("peft:lora", {"target_modules": ["q_proj"]}, "give method.targets"),
         ("peft:lora", {"modules_to_save": ["lm_head"]}, "cannot be set here"),
-        ("peft:lora", {"init_lora_weights": "eva"}, "a pass over data"),
+        ("peft:lora", {"init_lora_weights": "eva"}, "use peft:eva"),
+        ("peft:lora", {"init_lora_weights": "corda"}, "covariances of a pass over data"),
         ("peft:dora", {"use_dora": False}, "what makes peft:dora; use peft:lora"),
-        ("peft:eva", {}, "looks at its inputs first, such as `eva`"),
+        ("peft:lora_ga", {}, "gradients of a pass over data"),
+        ("peft:loftq", {}, "rounds the backbone for it with bitsandbytes"),
+        ("peft:lora", {"eva_config": {"tau": 0.9}}, "use peft:eva"),
+        ("peft:lora", {"velora_config": {"groups": 4}}, "PEFT wants a mapping of .'init_type'"),
+        ("peft:lora", {"velora_config": 4}, "got 4; PEFT wants a mapping"),
+        ("peft:lora", {"velora_config": {"init_type": "batch_average_once"}}, "is in no state"),
+        ("peft:lora", {"velora_config": {"num_groups": 0}}, "should be positive, got 0"),
+        ("peft:lora", {"monteclora_config": {}}, "into a buffer that is in no state"),
+        ("peft:lora", {"corda_config": {}}, "covariances of a pass over data"),
+        ("peft:lora", {"arrow_config": {}}, "mixes adapters that were trained before"),
+        ("peft:eva", {"rank_pattern": {"q_proj": 2}}, "every layer r directions"),
+        ("peft:eva", {"eva_config": {"rho": 2.0}}, "Ranks are not redistributed"),
+        ("peft:eva", {"eva_config": {"use_label_mask": False}}, "no mask of labels"),
+        ("peft:eva", {"eva_config": 3}, "got 3; give a mapping of .'tau', 'whiten'."),
         ("peft:xlora", {}, "cannot run here: it mixes adapters"),
         ("peft:adalora", {}, "AdaLoRA does not work when `total_step` is None"),
         ("peft:adamss", {"use_asa": True}, "outside of any state"),
+        ("peft:pissa", {"train.weight_decay": 0.1}, "is part of the backbone's own weights"),
+        ("peft:olora", {"train.weight_decay": 0.1}, "give train.weight_decay=0, or a method"),
+        ("peft:lora", {"bias": "all", "train.weight_decay": 0.1}, "the backbone's own weights"),
         ("peft:lora", {"mode": "per_task", "ewc.lam": 1.0}, "ewc.lam would train for other tasks"),
         ("peft:lora", {"mode": "merge", "ewc.lam": 1.0}, "needs method.mode=through"),
         ("peft:lora", {"ewc.lam": 1.0, "ewc.fisher": "weights"}, "ewc.fisher=adapter"),
@@ -242,8 +264,13 @@ def test_settings_that_cannot_be_are_refused_in_words(method, settings, message)
         _resolved(method, settings)
 
 
+def test_weight_decay_goes_with_tuners_that_begin_at_zero():
+    """There it leads back to the backbone."""
+    assert _resolved("peft:lora", {"train.weight_decay": 0.1})[0].train.weight_decay == 0.1
+
+
 def _resolved(method, settings):
-    sections = {"method": {}, "ewc": {}}
+    sections = {"method": {}, "ewc": {}, "train": {}}
     for name, value in settings.items():
         section, _, field = name.rpartition(".")
         sections[section or "method"][field] = value

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from continual.errors import InputError
-from continual.scenario import catalogue, load_scenario, validate_scenario
+from continual.scenario import HubSource, catalogue, load_scenario, validate_scenario
 from continual.scenario.docstrings import package_docstrings
 from continual.scenario.embedded import THEMES, digits, documentation, documents
 from continual.scenario.extraction_cache import cached
@@ -33,11 +33,16 @@ def pydocs(extraction_cache):
 
 
 def test_the_catalogue_is_correct():
-    """Every shipped file is valid and named as its scenario."""
-    assert {"pydocs", "pydocs-lm", "split-digits"} <= set(catalogue())
+    """Every shipped file is valid, named as its scenario, and says on what terms its data is."""
+    assert {"pydocs", "pydocs-lm", "split-digits", "cl-long-15"} <= set(catalogue())
     for name, path in catalogue().items():
         assert validate_scenario(path) == []
-        assert load_scenario(name).name == name
+        scenario = load_scenario(name)
+        assert scenario.name == name
+        for task in scenario.tasks:
+            if isinstance(task.train, HubSource):
+                assert "/" in task.train.hub  # plain names are of scripts, which no longer load
+                assert "Licence" in scenario.description
 
 
 @pytest.mark.parametrize("i", range(5))

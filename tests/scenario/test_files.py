@@ -11,6 +11,7 @@ from continual.scenario import (
     scenario_schema,
     validate_scenario,
 )
+from continual.scenario.values import SCORES
 
 GOOD = """
 name: good
@@ -108,6 +109,18 @@ BAD = {
     "score": (changed_task(score="acuracy"), "tasks[0].score", "Did you mean 'accuracy'"),
     "score of kind": (changed_task(score="token_accuracy"), "tasks[0].score", "exact_match"),
     "column": (changed_task(columns={"txt": "a"}), "tasks[0].columns.txt", "Did you mean 'text'"),
+    "column template": (changed_task(columns={"text": "{q.a}"}), "tasks[0].columns.text", "plain"),
+    "column answer": (
+        changed_task(columns={"text": "{q} {y}", "label": "y"}),
+        "tasks[0].columns.text",
+        "not the answer",
+    ),
+    "column written": (
+        changed_task(columns={"label": "{a}{b}"}),
+        "tasks[0].columns.label",
+        "Only text and target",
+    ),
+    "label name": (changed_task(label_names={"4": "z"}), "tasks[0].label_names.4", "x, y"),
     "prompt index": (changed_task(prompt="{0}"), "tasks[0].prompt", "plain name"),
     "prompt attribute": (changed_task(prompt="{text.x}"), "tasks[0].prompt", "plain name"),
     "prompt brace": (changed_task(prompt="{text"), "tasks[0].prompt", "write {{ and }}"),
@@ -256,3 +269,11 @@ def test_the_schema_accepts_the_catalogue():
         values = yaml.safe_load(path.read_text())
         validator.validate(values)
         assert not validator.is_valid({**values, "colour": 1})
+
+
+def test_a_file_may_name_every_score():
+    """The words of the schema are those that tasks know."""
+    text = json.dumps(scenario_schema())
+
+    for score in {score for scores in SCORES.values() for score in scores}:
+        assert f'"{score}"' in text

@@ -92,7 +92,19 @@ def test_white_space_and_labels_do_not_hide_an_overlap(rows):
     test = [{"text": f"  {row['text']}\n", "label": "neg"} for row in rows(40)]
     data = make_task(rows(40), test, validation_fraction=0.0).load()
 
-    assert data.warnings == ("40 of 40 test inputs are also in train.",)
+    assert data.warnings == (
+        "no test example of 1 classes: pos.",
+        "40 of 40 test inputs are also in train.",
+    )
+
+
+def test_a_test_split_may_lack_a_class_and_says_so(rows):
+    """A few classes of many, not all: those that are there can be scored."""
+    few = [row for row in rows(12) if row["label"] == "pos"]
+    data = make_task(rows(12), few, classes=("neg", "pos")).load()
+
+    assert len(data.test) == len(few)
+    assert "no test example of 1 classes: neg." in data.warnings
 
 
 def test_ids_are_distinct_and_stable(rows):

@@ -1,5 +1,7 @@
 """Events and scores become curves of TensorBoard, Weights & Biases and MLflow."""
 
+import time
+
 import pytest
 
 from continual.errors import InputError
@@ -71,6 +73,9 @@ def test_wandb_writes_its_file_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     feed("wandb", tmp_path / "run")
     (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 30  # its own process writes, at times after `finish` has returned
+    while b"accuracy/" not in file.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
     assert b"train.lr" in file.read_bytes()
     assert b"accuracy/" in file.read_bytes()

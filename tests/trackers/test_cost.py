@@ -91,6 +91,7 @@ def test_energy_is_added_up_and_not_guessed():
     assert "energy_kwh" not in unknown
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_costs_what_it_has_cost(tmp_path):
     """Tokens are those of the whole run, and a run killed at a boundary is not counted twice."""
     settings = {**QUICK, "evaluation": {**QUICK["evaluation"], "sample": 4}}

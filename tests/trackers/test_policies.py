@@ -81,6 +81,7 @@ def test_looks_within_an_experience_give_the_stability_gap(tmp_path):
     assert np.isnan(plain.gaps()).all()
 
 
+@pytest.mark.slow
 def test_a_run_that_looks_within_can_be_interrupted(tmp_path):
     """The same bytes, wherever it was ended."""
     settings = quick(steps=2, sample=6, every=2)

@@ -31,6 +31,7 @@ def test_norms_and_intruders_are_those_of_the_dense_change(name, method):
     assert len(rows) == 2 * len(adaptation.adapters)
 
 
+@pytest.mark.slow
 def test_a_report_shows_what_happened_to_the_weights(tmp_path):
     """Collisions and layers, for the methods that have them."""
     settings = {**QUICK, "evaluation": {**QUICK["evaluation"], "intruders": True}}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from continual.adapters import attach, configure
 from continual.backbone import load_backbone
+from continual.backbone.memory import BatchSize
 from continual.scenario import Scenario
 from continual.training.config import EWCConfig, LwFConfig, RehearsalConfig, TrainConfig
 from continual.training.ewc import ElasticWeights
@@ -26,18 +27,20 @@ def learner(
     """A learner that tells nobody anything."""
     loaded = load_backbone(backbone)
     config = configure(method, options or {})
+    settings = TrainConfig(**{"batch_size": 8, **train})
     return Learner(
         scenario=scenario or small_scenario(1),
         backbone=loaded,
         adaptation=attach(
             loaded.model, method, config, model_type=loaded.model_type, heads=loaded.heads
         ),
-        config=TrainConfig(**{"batch_size": 8, **train}),
+        config=settings,
         lr=1e-3,
         seed=0,
         lwf=lwf or LwFConfig(),
         memory=Memory(rehearsal or RehearsalConfig(), 0),
         elastic=ElasticWeights(ewc or EWCConfig()),
+        micro_batch=BatchSize(settings.micro_batch_size or 8, lambda note: None),
         save=lambda checkpoint: None,
         log=lambda event: None,
         observe=lambda experience, step: None,

@@ -75,6 +75,7 @@ def test_the_fisher_of_whole_weights_is_that_of_the_merged_model(method):
         assert_close(parts.elastic.importance[name], value, rtol=2e-3, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_labels_drawn_from_the_model_give_another_fisher():
     """Deterministic, and not the empirical one."""
     config = EWCConfig(lam=1.0, labels="model")

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from continual.training.config import TrainConfig
 from continual.training.order import batch_indices, learning_rate, plan, step_randomness
 
+seeds = st.integers(0, 9)
+
 
 @given(n=st.integers(1, 40), size=st.integers(1, 16), epochs=st.integers(1, 3))
 def test_every_epoch_sees_every_example_once(n, size, epochs):
     """The batches of an epoch are a partition of the data."""
-    steps = plan(n, TrainConfig(epochs=epochs, batch_size=size))
+    steps = plan(np.ones(n), TrainConfig(epochs=epochs, batch_size=size))
 
     assert steps.steps == steps.per_epoch * epochs
     for epoch in range(epochs):
@@ -24,9 +26,36 @@ def test_every_epoch_sees_every_example_once(n, size, epochs):
         assert sorted(np.concatenate(seen)) == list(range(n))
 
 
+@given(
+    lengths=st.lists(st.integers(1, 99), min_size=1, max_size=60),
+    size=st.integers(1, 9),
+    seed=seeds,
+)
+def test_grouped_by_length_every_epoch_still_sees_every_example_once(lengths, size, seed):
+    """Batches are a partition of the data, full but for the last one, and drawn by the position."""
+    config = TrainConfig(batch_size=size, group_by_length=True)
+    steps = plan(np.array(lengths), config)
+    batches = [batch_indices(steps, seed, 0, k) for k in range(steps.steps)]
+    again = plan(np.array(lengths), config)
+
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert all((batch_indices(again, seed, 0, k) == b).all() for k, b in enumerate(batches))
+
+
+def test_grouped_by_length_batches_hold_little_padding():
+    """Ten batches of 50 lengths drawn at random: each spans a tenth of them, in no sorted order."""
+    lengths = np.random.default_rng(0).permutation(np.repeat(np.arange(50), 8))
+    steps = plan(lengths, TrainConfig(batch_size=40, group_by_length=True))
+    batches = [lengths[batch_indices(steps, 0, 0, k)] for k in range(steps.steps)]
+
+    assert all(np.ptp(batch) == 4 for batch in batches)
+    assert [batch.min() for batch in batches] != sorted(batch.min() for batch in batches)
+
+
 def test_order_depends_on_seed_experience_and_epoch():
     """Another seed, experience or epoch is another order; the same position is the same batch."""
-    steps = plan(1000, TrainConfig(epochs=2, batch_size=1000))
+    steps = plan(np.ones(1000), TrainConfig(epochs=2, batch_size=1000))
     orders = [
         tuple(batch_indices(steps, *position))
         for position in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
@@ -38,8 +67,8 @@ def test_order_depends_on_seed_experience_and_epoch():
 
 def test_max_steps_ends_an_experience_early():
     """max_steps bounds the plan and never lengthens it."""
-    assert plan(100, TrainConfig(batch_size=10, max_steps=3)).steps == 3
-    assert plan(100, TrainConfig(batch_size=10, max_steps=99)).steps == 10
+    assert plan(np.ones(100), TrainConfig(batch_size=10, max_steps=3)).steps == 3
+    assert plan(np.ones(100), TrainConfig(batch_size=10, max_steps=99)).steps == 10
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])

@@ -193,7 +193,7 @@ def judge(parts, i) -> Validation:
     course = prepare(
         parts.scenario, parts.backbone, parts.config, parts.memory, parts.scenario[i], parts.seed
     )
-    return Validation.of(parts.backbone, course)
+    return Validation.of(parts.backbone, course, parts.micro_batch)
 
 
 def test_a_limit_holds_in_the_loop():

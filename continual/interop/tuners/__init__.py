@@ -4,6 +4,7 @@
     settings     the fields of PEFT's configuration, and how a tuner goes through the tasks
     tuner        one PEFT model on a network: put in, taken out, merged, saved
     prompts      virtual tokens in front of what a language model reads
+    eva          where LoRA starts by the inputs of a task
     adalora      the budget of ranks that AdaLoRA allocates between optimiser steps
     adaptation   a sequence of tasks with it, as the loop, the trackers and the exports know one
 

@@ -6,7 +6,8 @@
                 by the backbone
 
 Before the first task the backbone answers alone, whatever the tuner's first numbers would make of
-it: that is what b[j] and the drift are measured from.
+it: that is what b[j] and the drift are measured from. PEFT's EVA looks at every task's examples, in
+mode through at those of the first.
 
 The state holds every number that PEFT has added, frozen ones too, and those of the backbone that it
 changes, so it is complete whatever PEFT writes into its own files.
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from continual.adapters import Adaptation, Method
@@ -31,11 +33,14 @@ from continual.adapters.state import (
     unpack,
 )
 from continual.errors import InputError
+from continual.interop.tuners.eva import EXAMPLES, remembered, start
 from continual.interop.tuners.installed import Installed
-from continual.interop.tuners.names import PER_TASK
+from continual.interop.tuners.names import PER_TASK, THROUGH, starts_from_data
 from continual.interop.tuners.numbers import lent
 from continual.interop.tuners.settings import TunerConfig
 from continual.interop.tuners.tuner import Tuner
+
+WAITS = "waits"  # in a state: whether an adapter has still to be shown examples
 
 
 class TunerAdaptation(Adaptation):
@@ -80,6 +85,7 @@ class TunerAdaptation(Adaptation):
         )
         self._past: list[dict[str, Tensor]] = []
         self._hidden = False  # whether the model answers otherwise than its state says
+        self._waits = starts_from_data(config.fields)  # for examples to start from
         self._mark()
 
     @property
@@ -103,18 +109,45 @@ class TunerAdaptation(Adaptation):
             if task > 0 and self.config.mode == PER_TASK:
                 self._past.append(copies(self.installed.numbers()))
             self.installed.begin_task(task)
+            new = task == 0 or self.config.mode != THROUGH
+            self._waits = self._waits or (new and starts_from_data(self.config.fields))
         super().begin_task(task)
 
-    def penalty(self) -> Tensor:
-        """Return AdaLoRA's penalty; zero for the others."""
-        budget = self.installed.budget
-        return super().penalty() if budget is None else budget.penalty()
+    @property
+    def looks_at(self) -> int:
+        """How many examples PEFT's EVA must see before the task is learned; 0 for the others."""
+        return EXAMPLES if self._waits else 0
 
-    def after_step(self, lr: float) -> list[nn.Parameter]:
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Inside, EVA sees what the network is asked; afterwards its new adapter starts from it.
+
+        Raises:
+            InputError: there is no such start in what it was asked.
+        """
+        if not self._waits or self.task < 0:
+            yield
+            return
+        with remembered(self.model) as calls:
+            yield
+        self._waits = False
+        if calls:
+            start(self.tuner, calls)
+            self._mark()
+
+    def penalty(self) -> Tensor:
+        """Return AdaLoRA's penalty, or KaSA's; zero for the others."""
+        if self.installed.budget is not None:
+            return self.installed.budget.penalty()
+        if self.config.fields.get("kasa_config") is None:
+            return super().penalty()
+        return self.tuner.model.base_model._get_kasa_loss()
+
+    def after_step(self, lr: float) -> dict[nn.Parameter, Tensor | None]:
         """Let AdaLoRA allocate its ranks."""
         if self.installed.budget is not None:
             self.installed.budget.after_step()
-        return []
+        return {}
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return exactly the parameters that learn, by PEFT's names after "adapters."."""
@@ -139,6 +172,7 @@ class TunerAdaptation(Adaptation):
         self.installed.restore(tensors, max(self.task, 0))
         check_keys(tensors, {*self._saved(), META})
         self.tuner.put(self.task >= 0)
+        self._waits = WAITS in tensors and bool(tensors[WAITS])
         self._mark()
 
     def state_hash(self) -> str:
@@ -189,6 +223,8 @@ class TunerAdaptation(Adaptation):
         saved = self.installed.saved()
         for task, numbers in enumerate(self._past):
             saved |= {f"past.{task}.{n}": t for n, t in numbers.items()}
+        if starts_from_data(self.config.fields):
+            saved[WAITS] = torch.tensor(self._waits)
         return saved | self._saved_heads()
 
     def _saved_heads(self) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ from continual.errors import InputError
 from continual.interop.folders import whole_folder
 from continual.interop.peft import TASK_TYPES, base_name, save_heads, short_names, write_card
 from continual.interop.tuners.adaptation import TunerAdaptation
-from continual.interop.tuners.names import ELSEWHERE, PROMPTS
+from continual.interop.tuners.eva import check_family
+from continual.interop.tuners.names import ELSEWHERE, PROMPTS, starts_from_data
 from continual.interop.tuners.prompts import check_speaker, room_left
 from continual.interop.tuners.settings import TunerConfig, tuner_method
 
@@ -45,6 +46,8 @@ def attach_tuner(
     model = backbone.model
     if any(isinstance(m, AdaptedLinear) or _is_peft(m) for m in model.modules()):
         raise InputError("this model already carries adapters; call detach() on them first.")
+    if starts_from_data(config.fields):
+        check_family(backbone.family, name)
     speaker, left = None, None
     if config.tuner in PROMPTS:
         speaker = check_speaker(backbone, name)

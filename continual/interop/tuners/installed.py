@@ -53,6 +53,7 @@ class Installed:
         self._network, self._base, self._config = network, base, config
         self._fields, self._seed = fields, seed
         self._merged: dict[str, Tensor] = {}  # float32, as they were when the task began
+        self._lost: dict[str, Tensor] = {}  # float32, what the tuner cannot see of them
         base.copy = copies(base.tensors())  # of everything, until it is known what PEFT changes
         self._build(0)
         try:
@@ -69,6 +70,7 @@ class Installed:
         base.load(base.copy)  # no task has begun
         if config.mode == MERGE:
             self._merged = {name: tensor.float() for name, tensor in base.copy.items()}
+            self._lost = self._rounded_away()
 
     @property
     def is_merged(self) -> bool:
@@ -119,12 +121,26 @@ class Installed:
             live = self._base.tensors()
         wide = {name: live[name] for name in self.changes.taking_part}
         wide |= {n: t for n, t in self._merged.items() if n not in self.changes.altered}
-        return self.tuner.merged({id(live[name]): tensor for name, tensor in wide.items()})
+        found = self.tuner.merged({id(live[name]): tensor for name, tensor in wide.items()})
+        return found | {name: found[name] + lost for name, lost in self._lost.items()}
 
     def _rebuild(self, task: int) -> None:
         self.tuner.remove()
         self._base.load(self._base.copy | self._merged)
         self._build(task)
+        self._lost = self._rounded_away()
+
+    def _rounded_away(self) -> dict[str, Tensor]:
+        """Return what a tuner that takes a part of a weight out of it misses, before it learns.
+
+        It begins from what the backbone's dtype has left of the float32 weights, and rounds again
+        what is left in them.
+        """
+        self._lost = {}
+        altered = self.changes.altered & self._merged.keys()
+        fresh = self.merged() if altered else {}
+        lost = {n: self._merged[n].to(fresh[n].device) - fresh[n] for n in sorted(altered)}
+        return {name: tensor for name, tensor in lost.items() if tensor.any()}
 
     def _build(self, task: int) -> None:
         seed = seed_of(self._seed, "peft", 0 if self._config.mode == THROUGH else task)

@@ -20,7 +20,7 @@ ELSEWHERE = ("ADAPTION_PROMPT", "LN_TUNING", "TRAINABLE_TOKENS")  # adapt other 
 
 _LABELS = "its loss reads the labels of the whole prompt, which the loop does not hand to models"
 _TASK_IDS = "it asks for a task number beside every example, which the loop does not hand to models"
-_DATA = "it starts from a pass over data that PEFT makes outside of any loop"
+_BEFORE = "PEFT builds it on {} of a pass over data, which are in no state to build it on again"
 REFUSED = {
     "CPT": _LABELS,
     "MULTITASK_PROMPT_TUNING": _TASK_IDS,
@@ -29,11 +29,12 @@ REFUSED = {
     "be asked while it is there",
     "XLORA": "it mixes adapters that were trained before, and begins with none",
 }
+# What learns is part of the backbone's own weights, or a factor of them that starts at one.
+_HOLDING = ("BOFT", "FROD", "IA3", "LN_TUNING", "OSF", "PSOFT", "ROAD", "TRAINABLE_TOKENS")
 DATA_PRESETS = {  # initialisations of LoRA: name and the reason
-    "corda": _DATA,
-    "eva": f"{_DATA}; use a method of this library that looks at its inputs first, such as `eva`",
-    "lora_ga": _DATA,
-    "loftq": "it starts from a quantised backbone",
+    "corda": _BEFORE.format("covariances"),
+    "lora_ga": _BEFORE.format("gradients"),
+    "loftq": "PEFT rounds the backbone for it with bitsandbytes, which needs a GPU; see `qdota`",
 }
 
 
@@ -61,6 +62,7 @@ class Known:
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "bone": ("MISS", {}),  # PEFT's own successor of it
     "dora": ("LORA", {"use_dora": True}),
+    "eva": ("LORA", {"init_lora_weights": "eva", "eva_config": {"rho": 1.0}}),
     "mica": ("LORA", {"init_lora_weights": "mica"}),
     "olora": ("LORA", {"init_lora_weights": "olora"}),
     "pissa": ("LORA", {"init_lora_weights": "pissa"}),
@@ -71,10 +73,12 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "IA3": {"feedforward_modules": []},  # PEFT's own choice may lie outside of the targets
     **{tuner: {"num_virtual_tokens": 20} for tuner in PROMPTS},
 }
-_RATES = {
-    "OSF": 1e-4,  # as full fine-tuning: whole matrices learn
+_RATES = {  # in small letters: chosen on the first task of `pydocs` (analysis/all-methods)
+    **dict.fromkeys(("eva", "olora", "osf", "peanut", "pissa", "randlora"), 0.001),
+    **dict.fromkeys(("hira", "mica"), 0.01),
+    **dict.fromkeys(("ia3", "ln_tuning", "prefix_tuning", "vera"), 0.1),
     "SHIRA": 1e-3,
-    **dict.fromkeys(("BEFT", "IA3", "LN_TUNING", "ROAD", "TINYLORA", "UNILORA", "VERA"), 0.01),
+    **dict.fromkeys(("BEFT", "ROAD", "TINYLORA", "UNILORA"), 0.01),
     **dict.fromkeys((*PROMPTS, "ADAPTION_PROMPT"), 0.03),
 }
 
@@ -84,6 +88,22 @@ def is_tuner(method: str) -> bool:
     return method.startswith(PREFIX)
 
 
+def starts_from_data(fields: Mapping[str, Any]) -> bool:
+    """Say whether these fields of PEFT's LoRA make it EVA."""
+    return fields.get("init_lora_weights") == "eva"
+
+
+def holds_weights(tuner: str, fields: Mapping[str, Any]) -> bool:
+    """Say whether the backbone's weights vanish where what learns is drawn to zero."""
+    start = str(fields.get("init_lora_weights", ""))
+    return (
+        tuner in _HOLDING
+        or bool(fields.get("use_dora"))
+        or start.startswith(("olora", "pissa"))
+        or fields.get("bias", "none") != "none"
+    )
+
+
 def adapts_layers(method: str) -> bool:
     """Say whether a method puts adapters on linear layers, as all but some of PEFT's tuners do."""
     tuner = method.removeprefix(PREFIX).upper()
@@ -91,11 +111,16 @@ def adapts_layers(method: str) -> bool:
 
 
 def configs() -> dict[str, type]:
-    """Return PEFT's types and their configuration classes."""
+    """Return PEFT's types and their configuration classes, ours (`peft_types`) left out."""
     ensure_torchvision()
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    return {tuner.value: kind for tuner, kind in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    ours = "continual."
+    return {
+        tuner.value: kind
+        for tuner, kind in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+        if not kind.__module__.startswith(ours)
+    }
 
 
 def known_tuners() -> dict[str, Known]:
@@ -114,7 +139,7 @@ def _known(name: str, tuner: str, fields: Mapping[str, Any]) -> Known:
         tuner=tuner,
         fields={**_FIELDS.get(tuner, {}), **fields},
         mode=MERGE if tuner == "OSF" else THROUGH,
-        learning_rate=_RATES.get(tuner, Known.learning_rate),
+        learning_rate=_RATES.get(name, _RATES.get(tuner, Known.learning_rate)),
         why_not=REFUSED.get(tuner, ""),
     )
 

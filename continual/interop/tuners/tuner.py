@@ -49,7 +49,7 @@ class Tuner:
         self.base = {id(t): t for t in _tensors(network).values()}
         before = _children(network)
         try:
-            with drawing(seed, next(network.parameters()).device), _silence():
+            with drawing(seed, next(network.parameters()).device), silence():
                 ensure_torchvision()
                 from peft import get_peft_model
 
@@ -138,7 +138,7 @@ class Tuner:
         """
         memo: dict[int, Any] = {key: t for key, t in self.base.items() if key not in wide}
         shared = set(memo)
-        with self.placed(True), _silence():
+        with self.placed(True), silence():
             twin = deepcopy(self.model, memo)
             for key, value in wide.items():
                 memo[key].data = value.detach().to(memo[key].device, torch.float32, copy=True)
@@ -155,7 +155,7 @@ class Tuner:
         """Write an adapter directory as PEFT does, as safetensors."""
         self.config.base_model_name_or_path = base_model
         pattern = getattr(self.config, "rank_pattern", None)  # AdaLoRA's is renamed by saving
-        with self.placed(True), _silence():
+        with self.placed(True), silence():
             self.model.save_pretrained(str(folder), save_embedding_layers=False)
         if pattern is not None:
             self.config.rank_pattern = pattern
@@ -171,7 +171,8 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
+    """Inside, nothing is said by PEFT, whose warnings are for other ways of using it."""
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
         yield

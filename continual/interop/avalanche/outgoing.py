@@ -101,7 +101,12 @@ def _class_ids(tasks: Sequence[Task]) -> dict[str, int]:
 
 
 def _dataset(task: Task, split: Split, ids: Mapping[str, int], number: int) -> Any:
-    from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute, TaskLabels
+    from avalanche.benchmarks.utils import (
+        AvalancheDataset,
+        DataAttribute,
+        TaskAwareSupervisedClassificationDataset,
+        TaskLabels,
+    )
     from avalanche.benchmarks.utils.utils import ConstantSequence
 
     known = "label" in split.columns
@@ -110,9 +115,10 @@ def _dataset(task: Task, split: Split, ids: Mapping[str, int], number: int) -> A
     if labels:
         attributes.append(DataAttribute(labels, "targets"))
     attributes.append(TaskLabels(ConstantSequence(number, len(split))))
-    if task.kind == IMAGE:
-        return AvalancheDataset([items], data_attributes=attributes)
-    return AvalancheDataset([items], data_attributes=attributes, collate_fn=list_collate)
+    # With classes it must know its tasks' subsets, which distillation and others ask for.
+    kind: Any = TaskAwareSupervisedClassificationDataset if labels else AvalancheDataset
+    collate = None if task.kind == IMAGE else list_collate
+    return kind([items], data_attributes=attributes, collate_fn=collate)
 
 
 def _picture(example: Example) -> Any:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from continual.backbone.memory import BatchSize
 from continual.errors import InputError
-from continual.trackers.memory import BatchSize
 
 
 def allocating(limit):
@@ -43,3 +43,16 @@ def test_other_errors_pass():
 
     with pytest.raises(RuntimeError, match="shapes differ"):
         BatchSize(4, lambda note: None).run(broken)
+
+
+def test_work_that_cannot_be_done_twice_is_not():
+    """A filter that has taken in an example cannot forget it."""
+    sizes = []
+
+    def work(size):
+        sizes.append(size)
+        return allocating(4)(size)
+
+    with pytest.raises(InputError, match="not even one example fits"):
+        BatchSize(8, lambda note: None).run(work, once=True)
+    assert sizes == [8]

@@ -1,0 +1,1 @@
+"""PEFT's own tests, run on our methods as PEFT's types; see ``suite``."""
