@@ -11,28 +11,14 @@ to choose by accuracy, which is reported beside it).
 import argparse
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from continual import Scenario, load_scenario, run
 from continual.runs.progress import reporter
-from continual.scenario import RowsSource
-
-MARGIN = 0.1  # nats per token
-
-
-def by_validation(scenario: Scenario, tasks: int) -> Scenario:
-    """Return the first tasks alone, tested on their validation splits, without probes."""
-    held_out = []
-    for task in scenario.tasks[:tasks]:
-        rows = [
-            {"text": example.text, "label": task.labels[example.label or 0], "id": example.id}
-            for example in task.load().validation
-        ]
-        held_out.append(replace(task, test=RowsSource(rows=rows)))
-    return replace(scenario, tasks=tuple(held_out), probes=(), orders={})
+from continual.scenario import held_out
+from continual.studies import lowest_within
 
 
 def sweep(
@@ -67,9 +53,8 @@ def outcome(scenario: Scenario, method: str, rate: float, seed: int) -> tuple[fl
 
 def choose(rows: list[dict[str, str | float]], method: str) -> float:
     """Return the lowest rate of a method whose loss is within the margin of its best."""
-    own = [(float(row["lr"]), float(row["nats"])) for row in rows if row["method"] == method]
-    best = min(nats for _, nats in own)
-    return min(rate for rate, nats in own if nats <= best + MARGIN)
+    own = {float(row["lr"]): float(row["nats"]) for row in rows if row["method"] == method}
+    return lowest_within(own)
 
 
 def main() -> None:
@@ -81,7 +66,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     given = parser.parse_args()
-    scenario = by_validation(load_scenario(given.scenario), 1)
+    scenario = held_out(load_scenario(given.scenario), 1)
     rates = [float(rate) for rate in given.rates.split(",")]
     seeds = [int(seed) for seed in given.seeds.split(",")]
     rows = sweep(scenario, given.methods.split(","), rates, seeds)

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from choose import by_validation
 
 from continual import load_scenario
 from continual.runs.progress import reporter
+from continual.scenario import held_out
 from continual.studies import Grid, run_study
 
 WEIGHTS = {
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     given = parser.parse_args()
-    scenario = by_validation(load_scenario(given.scenario), 2)
+    scenario = held_out(load_scenario(given.scenario), 2)
     methods = given.methods.split(",")
     section = {m: "method" if m == "olora" else m for m in methods}
     variants = ["lora", *(f"{m}:{section[m]}.lam={w:g}" for m in methods for w in WEIGHTS[m])]

@@ -1,0 +1,161 @@
+"""The runs behind the claims of three papers, with the controls that each claim needs.
+
+    python analysis/claims/prepare.py --raw RAW --out DATA
+    python analysis/claims/study.py vision   --data DATA/vision --runs RUNS --jobs 2
+    python analysis/claims/study.py glue     --data DATA/glue --backbone LM --runs RUNS --jobs 2
+    python analysis/claims/study.py standard --data TEXTS --runs RUNS --jobs 2
+    python analysis/claims/verdicts.py --runs RUNS --out analysis/claims
+
+`vision` learns scikit-learn's digits and MNIST two digits at a time, and 136 Omniglot characters in
+eight tasks, class-incrementally, in three orders of the classes (S-LoRA's claim). `glue` learns
+MRPC, SST-2 and Sentiment140 under heads, and watches WikiText-2 (CURLoRA's claim). `standard`
+learns order 1 of cl-standard-4 (N-LoRA's claim); TEXTS is the folder of its data.
+
+Learning rates are chosen on the first task's validation split, seed 0: the lowest whose loss is
+within 0.1 nats of the best; where that is at the edge of what was tried, the next one is tried,
+too. LoRA is also run at every rate that another method has, and for CURLoRA's claim at a third and
+a tenth of its own. Ten seeds: with n of them no p is below 2^(1-n), and Holm multiplies it by the
+7 comparisons of the largest family. An interrupted study goes on in RUNS where it stopped.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from continual import Scenario, Task, load_scenario, split_by_class
+from continual.runs.progress import reporter
+from continual.scenario import FileSource, Limit
+from continual.studies import LADDER, Grid, choose_rates, run_study
+
+SEEDS = tuple(range(10))
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+OWN_RATES = {"curlora": (1e-2, 3e-2, 1e-1, 3e-1), "head-only": (1e-3, 3e-3, 1e-2, 3e-2)}
+AS_LORA = ("joint", "per-task", "inclora", "olora")  # LoRA to the last bit on a first task
+LOW = (1 / 3, 1 / 10)  # of LoRA's rate, for the control that learns as little
+ORDERS = 3  # of the classes; seeds are divided among them
+
+
+Part = dict[str, tuple[Scenario, dict[str, Any], tuple[int, ...]]]
+
+
+def characters(folder: Path, tasks: int, limit: Limit, order: int) -> Scenario:
+    """Return a folder of labelled pictures as a class-incremental sequence in some order."""
+    names = set(pq.read_table(folder / "train.parquet", columns=["label"])["label"].to_pylist())
+    whole = Task(
+        name=folder.name,
+        kind="image-classification",
+        train=FileSource(file=str(folder / "train.parquet")),
+        test=FileSource(file=str(folder / "test.parquet")),
+        labels=tuple(sorted(names)),
+        limit=limit,
+    )
+    return Scenario(
+        name=f"split-{folder.name}",
+        tasks=split_by_class(whole, tasks, seed=order),
+        setting="class-incremental",
+        defaults={"backbone": "tiny-vit"},
+    )
+
+
+def digits(order: int) -> Scenario:
+    """Return scikit-learn's digits, two of them at a time, in some order."""
+    found = load_scenario("split-digits")
+    whole = replace(found.tasks[0], name="digits", classes=None)
+    return replace(found, tasks=split_by_class(whole, 5, seed=order), orders={})
+
+
+def vision(data: Path) -> Part:
+    """Return the three sequences of pictures in every order, their settings and seeds."""
+    found: Part = {}
+    for order in range(ORDERS):
+        common, seeds = {"evaluation": {"policy": "lower"}}, SEEDS[order::ORDERS]
+        mnist = characters(data / "mnist", 5, Limit(train=640, test=300), order)
+        omniglot = characters(data / "omniglot", 8, Limit(), order)
+        found |= {
+            f"digits/order-{order}": (digits(order), common, seeds),
+            f"mnist/order-{order}": (
+                mnist,
+                common | {"train": {"epochs": 4, "batch_size": 32}},
+                seeds,
+            ),
+            f"omniglot/order-{order}": (
+                omniglot,
+                common | {"train": {"epochs": 15, "batch_size": 32}},
+                seeds,
+            ),
+        }
+    return found
+
+
+def glue(data: Path) -> Part:
+    """Return the CURLoRA paper's sequence under heads."""
+    found = load_scenario("curlora-glue", data=data)
+    limit = Limit(train=1000, validation=200, test=400)
+    probes = tuple(replace(probe, limit=200) for probe in found.probes)
+    tasks = tuple(replace(task, limit=limit) for task in found.tasks)
+    settings = {
+        "train": {"epochs": 3, "batch_size": 16, "micro_batch_size": 16},
+        "method": {"targets": "all-linear"},
+        "backbone": {"heads": True, "max_length": 128},
+        "evaluation": {"policy": "lower"},
+    }
+    return {"glue/order-0": (replace(found, tasks=tasks, probes=probes), settings, SEEDS)}
+
+
+def standard(data: Path) -> Part:
+    """Return order 1 of the standard benchmark for a small language model."""
+    found = load_scenario("cl-standard-4", order="order-1", data=data)
+    limit = Limit(train=900, validation=90, test=200)
+    tasks = tuple(replace(t, limit=limit, prompt="{text}\nTopic:") for t in found.tasks)
+    settings = {
+        "train": {"epochs": 1, "batch_size": 8, "micro_batch_size": 8, "schedule": "cosine"},
+        "method": {"targets": "all-linear"},
+        "backbone": {"max_length": 128},
+        "evaluation": {"policy": "lower", "batch_size": 32},
+    }
+    return {
+        "standard/order-0": (replace(found, tasks=tasks, orders={}, probes=()), settings, SEEDS)
+    }
+
+
+CONTROLS = ("frozen", "lora", "joint", "per-task")
+PARTS = {
+    "vision": (vision, ("head-only", *CONTROLS, "inclora", "olora", "slora")),
+    "glue": (glue, ("head-only", *CONTROLS, "curlora")),
+    "standard": (standard, (*CONTROLS, "inclora", "olora", "nlora")),
+}
+
+
+def main() -> None:
+    """Choose the rates and make the runs of one part."""
+    parser = argparse.ArgumentParser(description="The runs behind the claims.")
+    parser.add_argument("part", choices=sorted(PARTS))
+    parser.add_argument("--data", type=Path, required=True, help="folder of its data")
+    parser.add_argument("--backbone", default=None, help="a language model, for glue")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the run directories")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    given = parser.parse_args()
+    sequences, methods = PARTS[given.part]
+    backbone = given.backbone or ("tiny-lm" if given.part != "vision" else "tiny-vit")
+    for name, (scenario, settings, seeds) in sequences(given.data).items():
+        more = {"backbone": backbone, "settings": settings, "jobs": given.jobs}
+        more["reporter"] = reporter(quiet=False)
+        out = given.runs / name
+        tried = {m: OWN_RATES.get(m, RATES) for m in methods if m not in (*AS_LORA, "frozen")}
+        rates = choose_rates(scenario, tried, beyond=LADDER, out=out / "rates", **more)
+        rates |= {m: rates["lora"] for m in AS_LORA if m in methods}
+        matched = set(rates.values())
+        if given.part == "glue":
+            matched |= {float(f"{rates['lora'] * share:.2g}") for share in LOW}
+        wanted = [(m, rates.get(m)) for m in methods]
+        wanted += [("lora", rate) for rate in sorted(matched - {rates["lora"]})]
+        variants = (m if rate is None else f"{m}:train.lr={rate!r}" for m, rate in wanted)
+        grid = Grid(methods=tuple(variants), seeds=seeds)
+        run_study(scenario, grid, out=out / "runs", **more)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""What the runs say of every claim: holds, does not hold, or not distinguishable.
+
+    python analysis/claims/verdicts.py --runs RUNS --out analysis/claims
+
+Differences are paired over seeds, with a bootstrap interval and the exact Wilcoxon signed-rank
+test; p-values are adjusted by Holm within what a paper claims. A claim holds where all of its rows
+do, and does not where one is significantly the other way round. Learning accuracy is shown beside,
+because a method that learns nothing forgets nothing. Writes verdicts.md and results.json.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from continual.metrics import Paired, holm, paired, scores, words
+from continual.metrics.paired import LEVEL
+from continual.records import RunRecord
+
+Measure = Callable[[RunRecord], float]
+Row = tuple[str, Measure, bool]  # what is measured, how, and whether more of it is better
+SAID = {"better": "holds", "worse": "does not hold"}
+UNDECIDED = "not distinguishable"
+
+
+def score(name: str) -> Measure:
+    """Return a score of R as a measure of a run."""
+    return lambda record: scores(record.matrix(), record.baseline())[name]
+
+
+def drift(record: RunRecord) -> float:
+    """Return what the probe has lost, in nats per token."""
+    (nats,) = record.probes().values()
+    return float(nats[-1] - nats[0])
+
+
+def lost_of_first(record: RunRecord) -> float:
+    """Return how much accuracy on the first task the later ones have cost."""
+    R = record.matrix()
+    return float(R[0, 0] - R[-1, 0])
+
+
+def collision(name: str) -> Measure:
+    """Return the mean of a collision measure over all pairs of tasks."""
+    return lambda record: float(
+        np.mean([row.value for row in record.score_rows if row.metric == name])
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A method beside another by some measure, on some runs.
+
+    Attributes:
+        higher: whether more of it is better.
+        claimed: whether the paper says that the method is better; else it is shown, not tested.
+    """
+
+    runs: str
+    what: str
+    measure: Measure
+    method: str
+    other: str
+    higher: bool = False
+    claimed: bool = True
+
+
+def beside(
+    runs: str, method: str, others: Sequence[str], *claimed: Row, shown: Sequence[Row] = ()
+) -> list[Comparison]:
+    """Return a comparison per measure and other method; learning accuracy is always shown, too."""
+    rows = [(row, True) for row in claimed] + [(row, False) for row in (*shown, LEARNING)]
+    return [
+        Comparison(
+            runs=runs,
+            what=what,
+            measure=measure,
+            method=method,
+            other=other,
+            higher=higher,
+            claimed=tested,
+        )
+        for (what, measure, higher), tested in rows
+        for other in others
+    ]
+
+
+LEARNING = ("learning accuracy", score("learning_accuracy"), True)
+FORGETTING = ("forgetting", score("forgetting.chaudhry2018"), False)
+AVERAGE = ("average accuracy at the end", score("average_accuracy"), True)
+KEEPS = (
+    ("perplexity drift, nats per token", drift, False),
+    ("accuracy lost on the first task", lost_of_first, False),
+)
+COLLIDES = (
+    ("collision rate at 1 %", collision("collision_rate"), False),
+    ("soft collision", collision("soft_collision"), False),
+)
+CLAIMS: dict[str, dict[str, list[Comparison]]] = {  # by paper: what it says, and what shows it
+    "CURLoRA": {
+        "CURLoRA keeps the probe's perplexity and the first task better than LoRA": [
+            *beside("glue", "curlora", ("lora",), *KEEPS)
+        ],
+        "... and better than LoRA at a third and a tenth of the rate (control)": [
+            *beside("glue", "curlora", ("lora/3", "lora/10"), *KEEPS)
+        ],
+        "... and its first task better than heads alone on the frozen model (control)": [
+            *beside("glue", "curlora", ("head-only",), KEEPS[1])  # whose probe cannot drift
+        ],
+    },
+    "N-LoRA": {
+        f"N-LoRA {does} than O-LoRA and IncLoRA": beside(
+            "standard", "nlora", ("olora", "inclora"), *measures
+        )
+        for does, measures in (("collides less", COLLIDES), ("forgets less", (FORGETTING,)))
+    },
+    "S-LoRA": {
+        f"S-LoRA beats IncLoRA and O-LoRA on {runs}": beside(
+            runs, "slora", ("inclora", "olora"), AVERAGE, shown=(FORGETTING,)
+        )
+        for runs in ("digits", "mnist", "omniglot")
+    },
+}
+
+
+def read(folder: Path) -> dict[str, dict[int, RunRecord]]:
+    """Return finished runs by method and seed, over all orders.
+
+    LoRA's are told by their rate: joint training has the one that LoRA itself was given.
+    """
+    found: dict[str, dict[int, RunRecord]] = {}
+    for order in sorted(folder.glob("order-*")):
+        records = [RunRecord.open(path.parent) for path in sorted(order.glob("runs/*/COMPLETE"))]
+        own = {r.config["train"]["lr"] for r in records if r.method == "joint"}
+        for record in records:
+            found.setdefault(_label(record, *own), {})[record.seed] = record
+    return found
+
+
+def _label(record: RunRecord, own: float) -> str:
+    rate = record.config["train"]["lr"]
+    if record.method != "lora" or rate == own:
+        return record.method
+    share = own / rate
+    return f"lora/{round(share)}" if round(share) in (3, 10) else f"lora at {rate:g}"
+
+
+def compared(runs: Path, parts: Sequence[Comparison]) -> list[tuple[dict[str, object], Paired]]:
+    """Return a row and the paired difference of each."""
+    rows = []
+    for part in parts:
+        known = read(runs / part.runs)
+        seeds = sorted(known.get(part.method, {}))
+        if not seeds or seeds != sorted(known.get(part.other, {})):
+            there = {method: sorted(own) for method, own in known.items()}
+            raise SystemExit(
+                f"{part.runs}: {part.method} and {part.other} need finished runs of the same "
+                f"seeds; there are {there}. Let study.py finish first."
+            )
+        mine = [part.measure(known[part.method][seed]) for seed in seeds]
+        other = [part.measure(known[part.other][seed]) for seed in seeds]
+        found = paired(mine, other)
+        row = {"runs": part.runs, "measure": part.what, "n": len(seeds)}
+        row |= {"method": part.method, "value": float(np.mean(mine))}
+        row |= {"other": part.other, "other_value": float(np.mean(other))}
+        row |= {"difference": found.difference.mean, "interval": found.difference.interval}
+        rows.append((row, found))
+    return rows
+
+
+def verdicts(runs: Path, claims: Mapping[str, Sequence[Comparison]]) -> dict[str, Any]:
+    """Return what every claim of a paper comes to, and its rows; Holm over all that are tested."""
+    parts = [(claim, part) for claim, own in claims.items() for part in own]
+    rows = compared(runs, [part for _, part in parts])
+    tested = [k for k, (_, part) in enumerate(parts) if part.claimed]
+    least = max(rows[k][1].least_p for k in tested) * len(tested)
+    if least >= LEVEL:
+        raise SystemExit(f"so few seeds cannot decide {len(tested)} rows: p is at least {least}.")
+    for k, p in zip(tested, holm([rows[k][1].p for k in tested]), strict=True):
+        said = words(rows[k][1], p, higher_is_better=parts[k][1].higher).split()[0]
+        rows[k][0].update(p=rows[k][1].p, p_holm=p, verdict=SAID.get(said, UNDECIDED))
+    found: dict[str, Any] = {}
+    for (claim, _), (row, _) in zip(parts, rows, strict=True):
+        found.setdefault(claim, {"rows": []})["rows"].append(row)
+    for own in found.values():
+        own["verdict"] = whole([row["verdict"] for row in own["rows"] if "verdict" in row])
+    return found
+
+
+def whole(parts: Sequence[str]) -> str:
+    """Return what rows come to: all must hold, and one that does not is enough against it.
+
+    >>> whole(["holds", "holds"]), whole(["holds", "not distinguishable"])
+    ('holds', 'not distinguishable')
+    >>> whole(["holds", "does not hold", "not distinguishable"])
+    'does not hold'
+    """
+    if SAID["worse"] in parts:
+        return SAID["worse"]
+    return SAID["better"] if set(parts) == {SAID["better"]} else UNDECIDED
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of a claim's table."""
+    lines = [
+        "| runs | measure | method | other | difference [95 %] | n | p (Holm) | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        low, high = row["interval"] or (float("nan"), float("nan"))
+        tested = (
+            f"{row['p_holm']:.3f} | {row['verdict']}" if "verdict" in row else "– | not claimed"
+        )
+        lines.append(
+            f"| {row['runs']} | {row['measure']} | `{row['method']}` {row['value']:.3f} "
+            f"| `{row['other']}` {row['other_value']:.3f} "
+            f"| {row['difference']:+.3f} [{low:+.3f}, {high:+.3f}] | {row['n']} | {tested} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Write the tables."""
+    parser = argparse.ArgumentParser(description="What the runs say of every claim.")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of study.py")
+    parser.add_argument("--out", type=Path, required=True, help="where to write")
+    given = parser.parse_args()
+    lines, results = [], {}
+    for paper, claims in CLAIMS.items():
+        results[paper] = verdicts(given.runs, claims)
+        lines += [f"## {paper}", ""]
+        for claim, found in results[paper].items():
+            lines += [f"**{claim}: {found['verdict']}.**", "", *table(found["rows"]), ""]
+    (given.out / "verdicts.md").write_text("\n".join(lines).rstrip() + "\n")
+    (given.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
