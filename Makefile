@@ -4,16 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test test-slow check bench docs clean
+.PHONY: quickstart test test-slow soak check bench docs clean
 
 quickstart: $(VENV)/.installed  ## three methods and two controls on a real task sequence, and a report
 	$(BIN)/continual study pydocs --methods frozen,lora,curlora,nlora,slora --jobs 2 --out runs/quickstart
 
 test: $(VENV)/.installed-dev  ## the fast suite; two workers of one thread each, not two of two
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not soak"
 
 test-slow: $(VENV)/.installed-extras  ## the slow suite, as the fast one
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+soak: $(VENV)/.installed-extras  ## what takes longer than the slow suite may, by hand
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright --pythonpath $(BIN)/python

@@ -17,6 +17,7 @@ from continual.runs.fork import fork
 from tests.killing import content
 from tests.runs.test_run import LM_METHODS, CrashAt, CrashError, digits
 from tests.sequences import QUICK, small_scenario
+from tests.suites import slow_or_soak
 
 THREE = small_scenario(3)
 
@@ -87,9 +88,12 @@ def test_with_the_same_method_and_settings_a_fork_ends_with_the_same_bytes(
         (tmp_path / "new").rename(tmp_path / f"done-{after}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", [n for n in LM_METHODS if n not in ("per-task", "mtl-lora", "ewc", "joint")]
+    "method",
+    slow_or_soak(
+        [n for n in LM_METHODS if n not in ("per-task", "mtl-lora", "ewc", "joint")],
+        ("lora", "full", "curlora", "nlora", "slora", "replay", "pica", "dora", "eva", "frozen"),
+    ),
 )
 def test_another_method_goes_on_from_the_merged_weights(tmp_path, origin, method):
     """Its rows up to the fork are copied, and until it learns it is the model that was forked."""

@@ -16,6 +16,7 @@ from tests.backbone.conftest import SPECIAL, make_model, make_tokenizer
 from tests.interop.tuners import TUNERS, VARIANTS
 from tests.runs.test_run import CrashAt, CrashError, content
 from tests.sequences import QUICK, small_scenario
+from tests.suites import slow_or_soak
 
 NEEDED = {  # beside PEFT's defaults, on the small embedded language model
     "adalora": {"total_step": 6},
@@ -25,6 +26,19 @@ NEEDED = {  # beside PEFT's defaults, on the small embedded language model
     "vblora": {"vector_length": 32, "num_vectors": 16},
 }
 FAST = ("prefix_tuning",)
+SLOW = (
+    "adalora",
+    "dora",
+    "eva",
+    "ia3",
+    "kasa",
+    "ln_tuning",
+    "lora",
+    "olora",
+    "osf",
+    "pissa",
+    "vera",
+)
 
 
 def options(name: str, **more: object) -> dict[str, object]:
@@ -33,9 +47,7 @@ def options(name: str, **more: object) -> dict[str, object]:
     return {**QUICK, "method": {**own, **more}}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in FAST else pytest.mark.slow) for n in TUNERS]
-)
+@pytest.mark.parametrize("name", slow_or_soak(TUNERS, SLOW, FAST))
 def test_every_tuner_runs_end_to_end(tmp_path, name):
     """R is full, the baseline is the backbone's, something was learned and it is on disk."""
     record = run(small_scenario(2), f"peft:{name}", out=tmp_path / "r", settings=options(name))

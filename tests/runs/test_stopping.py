@@ -18,6 +18,7 @@ from continual.training.checkpoint import load_checkpoint
 from continual.training.stopping import Halt
 from tests.runs.test_run import content
 from tests.sequences import QUICK, small_scenario, write_scenario
+from tests.suites import slow_or_soak
 
 
 @pytest.fixture(autouse=True)
@@ -192,8 +193,7 @@ def wait_for(process, path) -> None:
 STUDY = ["study", "written.yaml", "--methods", "lora,curlora", "--quiet"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", slow_or_soak(["1", "2"], ["2"]))
 def test_a_study_stops_all_its_runs_and_goes_on(tmp_path, jobs):
     """SIGTERM to the study alone; exit code 143, one message with the command, every run usable."""
     write_scenario(tmp_path)

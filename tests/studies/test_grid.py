@@ -148,8 +148,13 @@ def deadly(marker: str, times: int, part: str) -> list[dict[str, str]]:
     return rows("weather", 8, 0 if part == "train" else 1000)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("times", "complete"), [(2, 2), (3, 1)])
+@pytest.mark.parametrize(
+    ("times", "complete"),
+    [
+        pytest.param(2, 2, marks=pytest.mark.slow),
+        pytest.param(3, 1, marks=pytest.mark.soak),
+    ],
+)
 def test_a_process_that_is_killed_is_replaced(tmp_path, times, complete):
     """Its run is begun again in another one, but not for ever; the other run is not touched."""
     (tmp_path / "deaths").touch()

@@ -13,8 +13,8 @@ from continual.training.lesson import prepare
 from continual.training.loop import begin, learn
 from continual.training.state import micro_batches
 from continual.training.validation import Validation
-from tests.adapters.models import each
 from tests.sequences import small_scenario
+from tests.suites import slow_or_soak
 from tests.training.learners import learner
 
 OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
@@ -50,10 +50,13 @@ def trained(method: str, micro: int, most: int | None, **more: object) -> tuple[
 
 
 HEADS = ("head-only", "loko", "frozen")
+DRAWING = ("droplora", "flat-lora", "prilora", "xgblora")  # whose steps draw or count something
+KINDS = (*DRAWING, "lora", "full", "curlora", "nlora", "slora", "replay", "ewc", "lwf", "lora-rite")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", each([name for name in METHODS if name not in HEADS]))
+@pytest.mark.parametrize(
+    "method", slow_or_soak([name for name in METHODS if name not in HEADS], KINDS)
+)
 def test_a_step_that_is_made_again_is_the_step_with_smaller_micro_batches(method):
     """Bit for bit, for every method: masks, noise and counts of the attempt are gone."""
     halved, events, _ = trained(method, 8, 4)

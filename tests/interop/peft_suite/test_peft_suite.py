@@ -11,6 +11,8 @@ from tests.interop.peft_suite.suite import counted, fetch, run
 
 PAGE = Path(__file__).parents[3] / "docs" / "methods" / "peft-types.md"
 MEASURED = "0.21.2"  # the PEFT whose tests the page counts
+KINDS = ("lora", "curlora", "nlora", "slora", "dora", "glora")  # one of every shape of adapter
+OTHERS = tuple(method for method in type_names() if method not in KINDS)
 
 
 def said(page):
@@ -41,14 +43,20 @@ def test_counting(tmp_path):
     assert found.failed == ("three[False-ContinualLoraConfig]",)
 
 
-@pytest.mark.slow  # thousands of tests, and pip fetches them
-def test_pefts_own_tests_pass(tmp_path):
-    """None fails for any method, and no fewer pass than the page says."""
+@pytest.mark.parametrize(
+    "methods",
+    [
+        pytest.param(KINDS, marks=pytest.mark.slow, id="kinds"),
+        pytest.param(OTHERS, marks=pytest.mark.soak, id="others"),
+    ],
+)
+def test_pefts_own_tests_pass(methods, tmp_path):
+    """None fails for any method, and no fewer pass than the page says; pip fetches them."""
     try:
         folder = fetch(tmp_path)
     except OSError as error:
         pytest.skip(str(error))
-    found = run(folder, list(type_names()))
+    found = run(folder, list(methods))
 
     assert {one.method: one.failed for one in found if one.failed} == {}
     if version("peft") == MEASURED:
