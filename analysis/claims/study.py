@@ -4,21 +4,23 @@
     python analysis/claims/study.py vision   --data DATA/vision --runs RUNS --jobs 2
     python analysis/claims/study.py glue     --data DATA/glue --backbone LM --runs RUNS --jobs 2
     python analysis/claims/study.py standard --data TEXTS --runs RUNS --jobs 2
-    python analysis/claims/verdicts.py --runs RUNS --out analysis/claims
+    python analysis/claims/verdicts.py PAPER --runs RUNS --out analysis/claims
 
 `vision` learns scikit-learn's digits and MNIST two digits at a time, and 136 Omniglot characters in
 eight tasks, class-incrementally, in three orders of the classes (S-LoRA's claim). `glue` learns
 MRPC, SST-2 and Sentiment140 under heads, and watches WikiText-2 (CURLoRA's claim). `standard`
 learns order 1 of cl-standard-4 (N-LoRA's claim); TEXTS is the folder of its data.
 
-Learning rates are chosen on the first task's validation split, seed 0: the lowest whose loss is
-within 0.1 nats of the best; where that is at the edge of what was tried, the next one is tried,
-too. LoRA is also run at every rate that another method has, and for CURLoRA's claim at a third and
-a tenth of its own. Ten seeds: with n of them no p is below 2^(1-n), and Holm multiplies it by the
-7 comparisons of the largest family. An interrupted study goes on in RUNS where it stopped.
+Learning rates are chosen on the validation split of the first task of the first order, seed 0: the
+lowest whose loss is within 0.1 nats of the best; where that is at the edge of what was tried, the
+next one is tried, too. Controls for the rate: for CURLoRA's claim LoRA also at a third and a tenth
+of its own; for the others IncLoRA also at the rate of the method that is claimed to beat it. Ten
+seeds: with n of them no p is below 2^(1-n), and Holm multiplies it by the 7 comparisons of the
+largest family. An interrupted study goes on in RUNS where it stopped.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,26 @@ PARTS = {
 }
 
 
+def rates_of(
+    methods: Sequence[str], scenario: Scenario, out: Path, more: dict[str, Any]
+) -> dict[str, float]:
+    """Return the learning rate of every method that learns."""
+    tried = {m: OWN_RATES.get(m, RATES) for m in methods if m not in (*AS_LORA, "frozen")}
+    rates = choose_rates(scenario, tried, beyond=LADDER, out=out, **more)
+    return rates | {m: rates["lora"] for m in AS_LORA if m in methods}
+
+
+def variants(part: str, rates: dict[str, float]) -> tuple[str, ...]:
+    """Return every method of a part with its rate, and the controls at other rates."""
+    _, methods = PARTS[part]
+    wanted = [(m, rates.get(m)) for m in methods]
+    if part == "glue":
+        wanted += [("lora", float(f"{rates['lora'] * share:.2g}")) for share in LOW]
+    elif (own := rates[methods[-1]]) != rates["inclora"]:
+        wanted.append(("inclora", own))
+    return tuple(m if rate is None else f"{m}:train.lr={rate!r}" for m, rate in wanted)
+
+
 def main() -> None:
     """Choose the rates and make the runs of one part."""
     parser = argparse.ArgumentParser(description="The runs behind the claims.")
@@ -140,20 +162,15 @@ def main() -> None:
     given = parser.parse_args()
     sequences, methods = PARTS[given.part]
     backbone = given.backbone or ("tiny-lm" if given.part != "vision" else "tiny-vit")
+    rates: dict[str, dict[str, float]] = {}
     for name, (scenario, settings, seeds) in sequences(given.data).items():
         more = {"backbone": backbone, "settings": settings, "jobs": given.jobs}
         more["reporter"] = reporter(quiet=False)
         out = given.runs / name
-        tried = {m: OWN_RATES.get(m, RATES) for m in methods if m not in (*AS_LORA, "frozen")}
-        rates = choose_rates(scenario, tried, beyond=LADDER, out=out / "rates", **more)
-        rates |= {m: rates["lora"] for m in AS_LORA if m in methods}
-        matched = set(rates.values())
-        if given.part == "glue":
-            matched |= {float(f"{rates['lora'] * share:.2g}") for share in LOW}
-        wanted = [(m, rates.get(m)) for m in methods]
-        wanted += [("lora", rate) for rate in sorted(matched - {rates["lora"]})]
-        variants = (m if rate is None else f"{m}:train.lr={rate!r}" for m, rate in wanted)
-        grid = Grid(methods=tuple(variants), seeds=seeds)
+        data = name.partition("/")[0]
+        if data not in rates:  # chosen in its first order
+            rates[data] = rates_of(methods, scenario, out / "rates", more)
+        grid = Grid(methods=variants(given.part, rates[data]), seeds=seeds)
         run_study(scenario, grid, out=out / "runs", **more)
 
 

@@ -1,11 +1,12 @@
 """What the runs say of every claim: holds, does not hold, or not distinguishable.
 
-    python analysis/claims/verdicts.py --runs RUNS --out analysis/claims
+    python analysis/claims/verdicts.py PAPER --runs RUNS --out analysis/claims
 
 Differences are paired over seeds, with a bootstrap interval and the exact Wilcoxon signed-rank
 test; p-values are adjusted by Holm within what a paper claims. A claim holds where all of its rows
 do, and does not where one is significantly the other way round. Learning accuracy is shown beside,
-because a method that learns nothing forgets nothing. Writes verdicts.md and results.json.
+because a method that learns nothing forgets nothing. Writes what it finds of one paper into
+results.json, which keeps the others, and verdicts.md of them all.
 """
 
 import argparse
@@ -22,7 +23,10 @@ from continual.metrics.paired import LEVEL
 from continual.records import RunRecord
 
 Measure = Callable[[RunRecord], float]
-Row = tuple[str, Measure, bool]  # what is measured, how, and whether more of it is better
+Measured = tuple[str, Measure, bool]  # what, how, and whether more of it is better
+Records = dict[str, dict[int, RunRecord]]  # by method, then by seed
+Row = dict[str, Any]
+SAME_RATE = "inclora at its rate"
 SAID = {"better": "holds", "worse": "does not hold"}
 UNDECIDED = "not distinguishable"
 
@@ -70,7 +74,11 @@ class Comparison:
 
 
 def beside(
-    runs: str, method: str, others: Sequence[str], *claimed: Row, shown: Sequence[Row] = ()
+    runs: str,
+    method: str,
+    others: Sequence[str],
+    *claimed: Measured,
+    shown: Sequence[Measured] = (),
 ) -> list[Comparison]:
     """Return a comparison per measure and other method; learning accuracy is always shown, too."""
     rows = [(row, True) for row in claimed] + [(row, False) for row in (*shown, LEARNING)]
@@ -113,26 +121,28 @@ CLAIMS: dict[str, dict[str, list[Comparison]]] = {  # by paper: what it says, an
         ],
     },
     "N-LoRA": {
-        f"N-LoRA {does} than O-LoRA and IncLoRA": beside(
-            "standard", "nlora", ("olora", "inclora"), *measures
-        )
+        f"N-LoRA {does} than O-LoRA and IncLoRA": [
+            *beside("standard", "nlora", ("olora", "inclora"), *measures),
+            *beside("standard", "nlora", (SAME_RATE,), shown=measures),
+        ]
         for does, measures in (("collides less", COLLIDES), ("forgets less", (FORGETTING,)))
     },
     "S-LoRA": {
-        f"S-LoRA beats IncLoRA and O-LoRA on {runs}": beside(
-            runs, "slora", ("inclora", "olora"), AVERAGE, shown=(FORGETTING,)
-        )
+        f"S-LoRA beats IncLoRA and O-LoRA on {runs}": [
+            *beside(runs, "slora", ("inclora", "olora"), AVERAGE, shown=(FORGETTING,)),
+            *beside(runs, "slora", (SAME_RATE,), shown=(AVERAGE, FORGETTING)),
+        ]
         for runs in ("digits", "mnist", "omniglot")
     },
 }
 
 
-def read(folder: Path) -> dict[str, dict[int, RunRecord]]:
+def read(folder: Path) -> Records:
     """Return finished runs by method and seed, over all orders.
 
-    LoRA's are told by their rate: joint training has the one that LoRA itself was given.
+    Other rates than the chosen one are told: joint training has the one that LoRA was given.
     """
-    found: dict[str, dict[int, RunRecord]] = {}
+    found: Records = {}
     for order in sorted(folder.glob("order-*")):
         records = [RunRecord.open(path.parent) for path in sorted(order.glob("runs/*/COMPLETE"))]
         own = {r.config["train"]["lr"] for r in records if r.method == "joint"}
@@ -143,39 +153,40 @@ def read(folder: Path) -> dict[str, dict[int, RunRecord]]:
 
 def _label(record: RunRecord, own: float) -> str:
     rate = record.config["train"]["lr"]
-    if record.method != "lora" or rate == own:
+    if record.method not in ("lora", "inclora") or rate == own:
         return record.method
-    share = own / rate
-    return f"lora/{round(share)}" if round(share) in (3, 10) else f"lora at {rate:g}"
+    return f"lora/{round(own / rate)}" if record.method == "lora" else SAME_RATE
 
 
-def compared(runs: Path, parts: Sequence[Comparison]) -> list[tuple[dict[str, object], Paired]]:
-    """Return a row and the paired difference of each."""
-    rows = []
-    for part in parts:
-        known = read(runs / part.runs)
-        seeds = sorted(known.get(part.method, {}))
-        if not seeds or seeds != sorted(known.get(part.other, {})):
-            there = {method: sorted(own) for method, own in known.items()}
-            raise SystemExit(
-                f"{part.runs}: {part.method} and {part.other} need finished runs of the same "
-                f"seeds; there are {there}. Let study.py finish first."
-            )
-        mine = [part.measure(known[part.method][seed]) for seed in seeds]
-        other = [part.measure(known[part.other][seed]) for seed in seeds]
-        found = paired(mine, other)
-        row = {"runs": part.runs, "measure": part.what, "n": len(seeds)}
-        row |= {"method": part.method, "value": float(np.mean(mine))}
-        row |= {"other": part.other, "other_value": float(np.mean(other))}
-        row |= {"difference": found.difference.mean, "interval": found.difference.interval}
-        rows.append((row, found))
-    return rows
+def compared(part: Comparison, known: Records) -> tuple[Row, Paired]:
+    """Return a row and the paired difference behind it."""
+    seeds = sorted(known.get(part.method, {}))
+    if not seeds or seeds != sorted(known.get(part.other, {})):
+        there = {method: sorted(own) for method, own in known.items()}
+        raise SystemExit(
+            f"{part.runs}: {part.method} and {part.other} need finished runs of the same "
+            f"seeds; there are {there}. Let study.py finish first."
+        )
+    mine = [part.measure(known[part.method][seed]) for seed in seeds]
+    other = [part.measure(known[part.other][seed]) for seed in seeds]
+    found = paired(mine, other)
+    row: Row = {"runs": part.runs, "measure": part.what, "n": len(seeds)}
+    row |= {"method": part.method, "value": float(np.mean(mine))}
+    row |= {"other": part.other, "other_value": float(np.mean(other))}
+    row |= {"difference": found.difference.mean, "interval": found.difference.interval}
+    return row, found
 
 
 def verdicts(runs: Path, claims: Mapping[str, Sequence[Comparison]]) -> dict[str, Any]:
     """Return what every claim of a paper comes to, and its rows; Holm over all that are tested."""
-    parts = [(claim, part) for claim, own in claims.items() for part in own]
-    rows = compared(runs, [part for _, part in parts])
+    known = {name: read(runs / name) for own in claims.values() for name in {p.runs for p in own}}
+    parts = [
+        (claim, part)
+        for claim, own in claims.items()
+        for part in own
+        if part.other != SAME_RATE or SAME_RATE in known[part.runs]  # else it has that rate anyway
+    ]
+    rows = [compared(part, known[part.runs]) for _, part in parts]
     tested = [k for k, (_, part) in enumerate(parts) if part.claimed]
     least = max(rows[k][1].least_p for k in tested) * len(tested)
     if least >= LEVEL:
@@ -223,20 +234,29 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def page(results: Mapping[str, Any]) -> str:
+    """Return verdicts.md."""
+    lines = []
+    for paper, claims in results.items():
+        lines += [f"## {paper}", ""]
+        for claim, found in claims.items():
+            lines += [f"**{claim}: {found['verdict']}.**", "", *table(found["rows"]), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def main() -> None:
     """Write the tables."""
     parser = argparse.ArgumentParser(description="What the runs say of every claim.")
+    parser.add_argument("paper", choices=CLAIMS, help="whose claims are decided")
     parser.add_argument("--runs", type=Path, required=True, help="folder of study.py")
     parser.add_argument("--out", type=Path, required=True, help="where to write")
     given = parser.parse_args()
-    lines, results = [], {}
-    for paper, claims in CLAIMS.items():
-        results[paper] = verdicts(given.runs, claims)
-        lines += [f"## {paper}", ""]
-        for claim, found in results[paper].items():
-            lines += [f"**{claim}: {found['verdict']}.**", "", *table(found["rows"]), ""]
-    (given.out / "verdicts.md").write_text("\n".join(lines).rstrip() + "\n")
-    (given.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    path = given.out / "results.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known[given.paper] = verdicts(given.runs, CLAIMS[given.paper])
+    results = {paper: known[paper] for paper in CLAIMS if paper in known}
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    (given.out / "verdicts.md").write_text(page(results))
 
 
 if __name__ == "__main__":
