@@ -1,26 +1,12 @@
 """The study of every method: whole, and its table is what its runs say."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 from continual.adapters import METHODS
+from tests.analysis.scripts import STUDIES, load
 
-FOLDER = Path(__file__).parents[2] / "analysis" / "all-methods"
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-study = _load("study")
-tables = _load("tables")
+FOLDER = STUDIES / "all-methods"
+study, tables = load("all-methods", "study", "tables")
 RATES, RUNS = study.lines(FOLDER / "rates.jsonl"), study.lines(FOLDER / "runs.jsonl")
 ROWS = [(scenario, method) for scenario in study.SETTINGS for method in study.rows_of(scenario)]
 

@@ -1,28 +1,19 @@
 """The Kneser-Ney baseline: a distribution everywhere, and the formula of its docstring."""
 
-import importlib.util
-import sys
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-FILE = Path(__file__).parents[2] / "analysis" / "tiny-lm" / "byte_ngram.py"
+from tests.analysis.scripts import STUDIES, load
+
+FILE = STUDIES / "tiny-lm" / "byte_ngram.py"
 TEXTS = [b"the cat sat on the mat. " * 3, b"", b"a", b"that rat \xff\x00 ate the hat", b"\n" * 9]
 
 
-def _load():
-    spec = importlib.util.spec_from_file_location("byte_ngram", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["byte_ngram"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-ngram = _load()
+(ngram,) = load("tiny-lm", "byte_ngram")
 
 
 def slow_tables(texts, n):
