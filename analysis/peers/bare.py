@@ -38,6 +38,15 @@ def adapted(work: Work) -> tuple[nn.Module, list[nn.Parameter]]:
     return model, [p for p in model.parameters() if p.requires_grad]
 
 
+@torch.no_grad()
+def renew(model: nn.Module) -> None:
+    """Begin every pair anew."""
+    for module in model.modules():
+        if isinstance(module, LoRA):
+            module.A.normal_(std=module.A.shape[1] ** -0.5)
+            module.B.zero_()
+
+
 def loss_of(model: nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
     """Return the mean loss of a batch: of every next token, or of the class."""
     logits = model(input_ids=ids).logits
@@ -95,8 +104,9 @@ def sequence(work: Work, tasks: Tasks, steps: int, folder: Path) -> None:
     del folder
     kept: list[dict[str, Tensor]] = []
     tests = [tested(work, texts) for _, texts in tasks]
+    model, learning = adapted(work)
     for train_texts, _ in tasks:
-        model, learning = adapted(work)
+        renew(model)
         train(work, train_texts, steps, Path(), (model, learning))
         kept.append({n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad})
         for own, test in zip(kept, tests, strict=False):

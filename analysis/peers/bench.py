@@ -2,12 +2,13 @@
 
     python analysis/peers/bench.py [--out results.json] [--turns 3]
 
-All systems take turns in one process on one thread, the first turn is thrown away, and a figure is
-the median of the others. What they do: work.py. Rows:
+All systems take turns in one process on one thread, each round begins with another one, the first
+round is thrown away, and a figure is the median of the others. What they do: work.py. Rows:
 
     step          one optimiser step, from the clock between steps, the first ten left out
     sequence      15 tasks, 20 steps each, and after each the loss on all tasks so far: everything
-                  from the texts to the last result; continual's also writes its run directory
+                  from the texts to the last result; continual also evaluates all tasks before it
+                  learns, measures what happened to the weights, and writes its run directory
     40 steps      texts of 4 to 400 words, in batches as drawn and grouped by length
     evaluation    the loss of 1024 texts of 32 words; classes of texts of 4 to 400 words, batches by
                   length against batches as they come
@@ -18,11 +19,13 @@ the median of the others. What they do: work.py. Rows:
 
 import argparse
 import json
+import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -32,7 +35,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from work import ENCODER, LLAMAS, Work, make_work, texts
+from work import ENCODER, LLAMAS, Work, cold, make_work, texts
+
+from continual.trackers import cost
 
 SYSTEMS = {
     "plain PyTorch": "bare",
@@ -48,6 +53,7 @@ SEQUENCE, MIXED = "llama-2x64", "llama-2x128"
 
 Row = dict[str, Any]
 Turn = Callable[[], float]
+Turns = dict[str, list[float]]  # by system
 
 
 def steps_row(work: Work, root: Path) -> dict[str, Turn]:
@@ -73,6 +79,7 @@ def sequence_row(work: Work, root: Path) -> dict[str, Turn]:
 
     def turn(system: str) -> float:
         with tempfile.TemporaryDirectory(dir=root) as folder:
+            cold()
             began = perf_counter()
             import_module(SYSTEMS[system]).sequence(work, tasks, TASK_STEPS, Path(folder))
             return perf_counter() - began
@@ -112,6 +119,7 @@ def memory_row(work: Work, root: Path) -> dict[str, Turn]:
 
 def print_memory(system: str, name: str, root: Path) -> None:
     """Train 30 steps and print this process's largest resident memory in megabytes."""
+    cost.RESET = Path("/nowhere")  # a run of ours would begin its peak anew, after its imports
     work = make_work(name, root)
     corpus = texts(work, 30 * work.batch, seed=0)
     with tempfile.TemporaryDirectory(dir=root) as folder:
@@ -122,16 +130,17 @@ def print_memory(system: str, name: str, root: Path) -> None:
     print(int(peak.split()[1]) / 1024)
 
 
-def measure(turns: dict[str, Turn], count: int, tick: Callable[[], None]) -> dict[str, float]:
-    """Return the median of every system over ``count`` turns after a first one."""
-    found: dict[str, list[float]] = {name: [] for name in turns}
+def measure(turns: dict[str, Turn], count: int, tick: Callable[[], None]) -> Turns:
+    """Return what every system took in each of ``count`` rounds after a first one."""
+    found: Turns = {name: [] for name in turns}
+    names = list(turns)
     for k in range(count + 1):
-        for name, turn in turns.items():
-            value = turn()
+        for name in names[k % len(names) :] + names[: k % len(names)]:
+            value = turns[name]()
             tick()
             if k:
-                found[name].append(value)
-    return {name: median(values) for name, values in found.items()}
+                found[name].append(round(value, 4))
+    return found
 
 
 def rows(root: Path, count: int) -> list[Row]:
@@ -154,7 +163,7 @@ def rows(root: Path, count: int) -> list[Row]:
         for name, unit, turns, times in plans:
             task = bar.add_task(name, total=len(turns) * (times + 1))
             values = measure(turns, times, lambda task=task: bar.advance(task))
-            found.append({"row": name, "unit": unit, "values": values})
+            found.append({"row": name, "unit": unit, "turns": values})
     return found
 
 
@@ -162,7 +171,7 @@ def table(found: list[Row]) -> Table:
     """Return the rows with ratios to the first system of each."""
     shown = Table("row", "unit", "system", "median", "over the first")
     for row in found:
-        values = list(row["values"].items())
+        values = [(system, median(turns)) for system, turns in row["turns"].items()]
         first = values[0][1]
         for k, (system, value) in enumerate(values):
             shown.add_row(
@@ -173,6 +182,18 @@ def table(found: list[Row]) -> Table:
                 f"{value / first:.2f}",
             )
     return shown
+
+
+def environment() -> dict[str, str]:
+    """Return what was measured, and on what."""
+    names = ("continual-adapters", "torch", "transformers", "peft", "avalanche-lib")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line for line in lines if line.startswith("model name")), ": unknown")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "processor": processor.partition(": ")[2],
+    }
 
 
 def main() -> None:
@@ -192,7 +213,8 @@ def main() -> None:
         found = rows(Path(folder), given.turns)
     Console().print(table(found))
     if given.out:
-        given.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        known = {"environment": environment(), "rows": found}
+        given.out.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -60,12 +60,19 @@ class Work:
         }
         more = {"num_labels": 2} if self.family == "encoder" else {}
         torch.manual_seed(0)
-        return kinds[self.family].from_pretrained(self.folder, **more)
+        model = kinds[self.family].from_pretrained(self.folder, **more)
+        model.config.use_cache = False  # keys and values of a training step are of no use later
+        return model
 
     def tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Return the token numbers of texts of one length, (N, length)."""
         tokenizer = _tokenizer_in(self.folder)
         return np.array([row[: self.length] for row in tokenizer(list(texts)).input_ids])
+
+
+def cold() -> None:
+    """Forget tokenizers, so that everybody loads them again."""
+    _tokenizer_in.cache_clear()
 
 
 @lru_cache

@@ -19,6 +19,7 @@ from continual.errors import InputError
 from continual.metrics.statistics import RESAMPLES, Estimate, estimate
 
 LEVEL = 0.05
+ROUNDED = 12  # digits of a difference: equal ones are ties, and none is what rounding left
 POWER = 0.8
 
 
@@ -62,7 +63,7 @@ def paired(method: Sequence[float], baseline: Sequence[float], *, seed: int = 0)
         raise InputError(
             f"paired needs the same seeds of both; got {len(method)} and {len(baseline)}."
         )
-    differences = np.subtract(method, baseline)
+    differences = np.round(np.subtract(method, baseline), ROUNDED)
     found = estimate(differences.tolist(), seed=seed)
     spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
     return Paired(

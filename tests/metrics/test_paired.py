@@ -14,7 +14,7 @@ def test_the_difference_is_paired_by_seed():
     theirs = rng.uniform(0.4, 0.8, 8)
     mine = theirs + rng.normal(0.05, 0.02, 8)
     found = paired(mine.tolist(), theirs.tolist())
-    differences = mine - theirs
+    differences = np.round(mine - theirs, 12)
 
     assert found.difference == estimate(differences.tolist())
     assert found.p == pytest.approx(stats.wilcoxon(differences).pvalue)
@@ -27,6 +27,14 @@ def test_equal_runs_differ_by_nothing():
     found = paired([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
 
     assert (found.difference.mean, found.p, found.effect) == (0.0, 1.0, None)
+
+
+def test_what_rounding_leaves_is_no_difference():
+    """Equal differences are ties, and 0.1 + 0.2 is 0.3."""
+    tied = paired([0.7, 0.8, 0.9, 0.4], [0.65, 0.75, 0.85, 0.45])
+
+    assert paired([0.1 + 0.2] * 6, [0.3] * 6).p == 1.0
+    assert tied.p == 0.625  # 10 of 16 ways to give four equal ranks a sign are as uneven
 
 
 @pytest.mark.parametrize(
