@@ -22,7 +22,7 @@ import yaml
 from continual import Scenario, load_scenario
 from continual.runs.progress import reporter
 from continual.scenario import Limit
-from continual.studies import LADDER, Grid, choose_rates, run_study
+from continual.studies import LADDER, Grid, StudyError, choose_rates, run_study
 
 HERE = Path(__file__).parent
 AS_LORA = ("joint", "per-task", "replay", "ewc", "inclora", "olora")
@@ -74,6 +74,7 @@ def main() -> None:
     backbone = given.backbone or config["backbone"]
     tell, out = reporter(quiet=False), given.runs / given.config
     more = {"backbone": backbone, "jobs": given.jobs, "reporter": tell}
+    failed: list[str] = []
     for order in config["orders"]:
         scenario = scenario_of(config, order, given.data)
         known = out / "rates" / scenario.tasks[0].name
@@ -86,7 +87,12 @@ def main() -> None:
             m if rate is None else f"{_named(config, m)}:train.lr={rate!r}" for m, rate in wanted
         )
         grid = Grid(methods=tuple(variants), seeds=tuple(config["seeds"]))
-        run_study(scenario, grid, out=out / order, settings=config["settings"], **more)
+        try:
+            run_study(scenario, grid, out=out / order, settings=config["settings"], **more)
+        except StudyError as error:  # LoRA may diverge at the rate of another method
+            failed.append(f"{order}: {error}")
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 if __name__ == "__main__":

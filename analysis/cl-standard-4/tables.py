@@ -2,8 +2,9 @@
 
     python analysis/cl-standard-4/tables.py minilm --runs RUNS --out analysis/cl-standard-4
 
-Writes minilm.md, minilm.png and minilm.json; `against` is the variant of LoRA that the others are
-compared with, by default the one with its own chosen rate, which joint training has, too.
+Writes minilm.md, minilm.json and minilm.png (minilm-2.png for a second order of tasks); `against`
+is the variant of LoRA that the others are compared with, by default the one with its own chosen
+rate, which joint training has, too.
 """
 
 import argparse
@@ -69,8 +70,10 @@ def main() -> None:
     ]
     lines = ",\n".join(json.dumps(row) for row in rows)
     (given.out / f"{given.config}.json").write_text(f"[\n{lines}\n]\n")
-    figure = tradeoff(points(groups[0], estimates(groups[0])))
-    (given.out / f"{given.config}.png").write_bytes(render(figure, "png"))
+    for k, group in enumerate(groups):
+        figure = tradeoff(points(group, estimates(group)))
+        name = f"{given.config}.png" if k == 0 else f"{given.config}-{k + 1}.png"
+        (given.out / name).write_bytes(render(figure, "png"))
 
 
 if __name__ == "__main__":

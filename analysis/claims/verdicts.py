@@ -5,8 +5,9 @@
 Differences are paired over seeds, with a bootstrap interval and the exact Wilcoxon signed-rank
 test; p-values are adjusted by Holm within what a paper claims. A claim holds where all of its rows
 do, and does not where one is significantly the other way round. Learning accuracy is shown beside,
-because a method that learns nothing forgets nothing. Writes what it finds of one paper into
-results.json, which keeps the others, and verdicts.md of them all.
+because a method that learns nothing forgets nothing, and below a paper's claims stand all methods
+and controls. Writes what it finds of one paper into results.json, which keeps the others, and
+verdicts.md of them all.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from continual.metrics import Paired, holm, paired, scores, words
+from continual.metrics import Paired, estimate, holm, paired, scores, words
 from continual.metrics.paired import LEVEL
 from continual.records import RunRecord
 
@@ -26,7 +27,8 @@ Measure = Callable[[RunRecord], float]
 Measured = tuple[str, Measure, bool]  # what, how, and whether more of it is better
 Records = dict[str, dict[int, RunRecord]]  # by method, then by seed
 Row = dict[str, Any]
-SAME_RATE = "inclora at its rate"
+SAME_RATE = " at its rate"  # a control: another method at the rate of the claimant
+RIVALS = ("inclora", "olora", "inclora" + SAME_RATE, "olora" + SAME_RATE)
 SAID = {"better": "holds", "worse": "does not hold"}
 UNDECIDED = "not distinguishable"
 
@@ -46,6 +48,16 @@ def lost_of_first(record: RunRecord) -> float:
     """Return how much accuracy on the first task the later ones have cost."""
     R = record.matrix()
     return float(R[0, 0] - R[-1, 0])
+
+
+def first_at_the_end(record: RunRecord) -> float:
+    """Return what is left of the first task."""
+    return float(record.matrix()[-1, 0])
+
+
+def first_learned(record: RunRecord) -> float:
+    """Return what was learned of the first task."""
+    return float(record.matrix()[0, 0])
 
 
 def collision(name: str) -> Measure:
@@ -98,12 +110,14 @@ def beside(
 
 
 LEARNING = ("learning accuracy", score("learning_accuracy"), True)
-FORGETTING = ("forgetting", score("forgetting.chaudhry2018"), False)
+FORGETTING = ("forgetting (chaudhry2018)", score("forgetting.chaudhry2018"), False)
 AVERAGE = ("average accuracy at the end", score("average_accuracy"), True)
+LEARNED = ("first task when it was learned", first_learned, True)
 KEEPS = (
     ("perplexity drift, nats per token", drift, False),
     ("accuracy lost on the first task", lost_of_first, False),
 )
+FIRST = ("first task at the end", first_at_the_end, True)
 COLLIDES = (
     ("collision rate at 1 %", collision("collision_rate"), False),
     ("soft collision", collision("soft_collision"), False),
@@ -116,22 +130,18 @@ CLAIMS: dict[str, dict[str, list[Comparison]]] = {  # by paper: what it says, an
         "... and better than LoRA at a third and a tenth of the rate (control)": [
             *beside("glue", "curlora", ("lora/3", "lora/10"), *KEEPS)
         ],
-        "... and its first task better than heads alone on the frozen model (control)": [
-            *beside("glue", "curlora", ("head-only",), KEEPS[1])  # whose probe cannot drift
+        "... and ends with a better first task than heads alone, which forget nothing (control)": [
+            *beside("glue", "curlora", ("head-only",), FIRST, shown=(LEARNED,))
         ],
     },
     "N-LoRA": {
-        f"N-LoRA {does} than O-LoRA and IncLoRA": [
-            *beside("standard", "nlora", ("olora", "inclora"), *measures),
-            *beside("standard", "nlora", (SAME_RATE,), shown=measures),
-        ]
+        f"N-LoRA {does} than O-LoRA and IncLoRA": beside("standard", "nlora", RIVALS, *measures)
         for does, measures in (("collides less", COLLIDES), ("forgets less", (FORGETTING,)))
     },
     "S-LoRA": {
-        f"S-LoRA beats IncLoRA and O-LoRA on {runs}": [
-            *beside(runs, "slora", ("inclora", "olora"), AVERAGE, shown=(FORGETTING,)),
-            *beside(runs, "slora", (SAME_RATE,), shown=(AVERAGE, FORGETTING)),
-        ]
+        f"S-LoRA beats IncLoRA and O-LoRA on {runs}": beside(
+            runs, "slora", RIVALS, AVERAGE, shown=(FORGETTING,)
+        )
         for runs in ("digits", "mnist", "omniglot")
     },
 }
@@ -140,22 +150,66 @@ CLAIMS: dict[str, dict[str, list[Comparison]]] = {  # by paper: what it says, an
 def read(folder: Path) -> Records:
     """Return finished runs by method and seed, over all orders.
 
-    Other rates than the chosen one are told: joint training has the one that LoRA was given.
+    Other rates than the chosen one are told: joint training has the one that LoRA was given. Where
+    the claimant has that one, too, a rival at its rate is the rival.
+
+    Raises:
+        SystemExit: an order is not finished, or two runs are the same seed of a method.
     """
     found: Records = {}
     for order in sorted(folder.glob("order-*")):
         records = [RunRecord.open(path.parent) for path in sorted(order.glob("runs/*/COMPLETE"))]
         own = {r.config["train"]["lr"] for r in records if r.method == "joint"}
+        if len(own) != 1:
+            raise SystemExit(f"{order} has no joint training at one rate; let study.py finish.")
+        labels = {_label(record, *own) for record in records}
         for record in records:
-            found.setdefault(_label(record, *own), {})[record.seed] = record
+            label = _label(record, *own)
+            also = f"{label}{SAME_RATE}"
+            for name in (label, also) if also in RIVALS and also not in labels else (label,):
+                if record.seed in found.setdefault(name, {}):
+                    raise SystemExit(f"{order} has two runs of {name}, seed {record.seed}.")
+                found[name][record.seed] = record
     return found
 
 
 def _label(record: RunRecord, own: float) -> str:
     rate = record.config["train"]["lr"]
-    if record.method not in ("lora", "inclora") or rate == own:
+    if record.method not in ("lora", "inclora", "olora") or rate == own:
         return record.method
-    return f"lora/{round(own / rate)}" if record.method == "lora" else SAME_RATE
+    return f"lora/{round(own / rate)}" if record.method == "lora" else record.method + SAME_RATE
+
+
+def everything(known: Records) -> list[Row]:
+    """Return a row of means and intervals per method and control, and of no training at all."""
+    rows = []
+    for method, records in known.items():
+        if method.endswith(SAME_RATE) and records == known[method.removesuffix(SAME_RATE)]:
+            continue
+        own = list(records.values())
+        row: Row = {"method": method, "n": len(own)}
+        row["rate"] = sorted({r.config["train"]["lr"] for r in own if method != "frozen"})
+        for what, measure, _ in (LEARNING, AVERAGE, FORGETTING):
+            values = [v for record in own if (v := measure(record)) is not None]
+            row[what] = _estimated(values)
+        drifts = [drift(record) for record in own if record.probe_names]
+        row["perplexity drift, nats per token"] = _estimated(drifts)
+        rows.append(row)
+    frozen = known["frozen"].values()
+    for name, floor in (
+        ("before training", RunRecord.baseline),
+        ("majority class", RunRecord.majority),
+    ):
+        value = float(np.mean([floor(record) for record in frozen]))
+        rows.append({"method": name, AVERAGE[0]: [value, None]})
+    return rows
+
+
+def _estimated(values: Sequence[float]) -> list[Any] | None:
+    if not values:
+        return None
+    found = estimate(values)
+    return [found.mean, found.interval]
 
 
 def compared(part: Comparison, known: Records) -> tuple[Row, Paired]:
@@ -179,13 +233,9 @@ def compared(part: Comparison, known: Records) -> tuple[Row, Paired]:
 
 def verdicts(runs: Path, claims: Mapping[str, Sequence[Comparison]]) -> dict[str, Any]:
     """Return what every claim of a paper comes to, and its rows; Holm over all that are tested."""
-    known = {name: read(runs / name) for own in claims.values() for name in {p.runs for p in own}}
-    parts = [
-        (claim, part)
-        for claim, own in claims.items()
-        for part in own
-        if part.other != SAME_RATE or SAME_RATE in known[part.runs]  # else it has that rate anyway
-    ]
+    known = {part.runs: read(runs / part.runs) for own in claims.values() for part in own}
+    parts = [(claim, part) for claim, own in claims.items() for part in own]
+    parts = [(claim, part) for claim, part in parts if _another(part, known[part.runs])]
     rows = [compared(part, known[part.runs]) for _, part in parts]
     tested = [k for k, (_, part) in enumerate(parts) if part.claimed]
     least = max(rows[k][1].least_p for k in tested) * len(tested)
@@ -194,12 +244,18 @@ def verdicts(runs: Path, claims: Mapping[str, Sequence[Comparison]]) -> dict[str
     for k, p in zip(tested, holm([rows[k][1].p for k in tested]), strict=True):
         said = words(rows[k][1], p, higher_is_better=parts[k][1].higher).split()[0]
         rows[k][0].update(p=rows[k][1].p, p_holm=p, verdict=SAID.get(said, UNDECIDED))
-    found: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     for (claim, _), (row, _) in zip(parts, rows, strict=True):
-        found.setdefault(claim, {"rows": []})["rows"].append(row)
-    for own in found.values():
+        said.setdefault(claim, {"rows": []})["rows"].append(row)
+    for own in said.values():
         own["verdict"] = whole([row["verdict"] for row in own["rows"] if "verdict" in row])
-    return found
+    return {"claims": said, "everything": {name: everything(own) for name, own in known.items()}}
+
+
+def _another(part: Comparison, known: Records) -> bool:
+    """Return whether a rival at the claimant's rate is another one in any order."""
+    rival = part.other.removesuffix(SAME_RATE)
+    return rival == part.other or known.get(rival) != known.get(part.other)
 
 
 def whole(parts: Sequence[str]) -> str:
@@ -234,13 +290,33 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def overview(rows: Sequence[Row]) -> list[str]:
+    """Return the lines of a table of all methods of some runs."""
+    columns = [c for c in rows[0] if c not in ("method", "n", "rate") and rows[0][c] is not None]
+    lines = [f"| method | n | rate | {' | '.join(columns)} |", "|" + "---|" * (len(columns) + 3)]
+    for row in rows:
+        rates = ", ".join(f"{rate:g}" for rate in row.get("rate", ()))
+        cells = [_words(row.get(column)) for column in columns]
+        lines.append(f"| {row['method']} | {row.get('n', '')} | {rates} | {' | '.join(cells)} |")
+    return lines
+
+
+def _words(found: Sequence[Any] | None) -> str:
+    if found is None:
+        return "–"
+    mean, interval = found
+    return f"{mean:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
+
+
 def page(results: Mapping[str, Any]) -> str:
     """Return verdicts.md."""
     lines = []
-    for paper, claims in results.items():
+    for paper, known in results.items():
         lines += [f"## {paper}", ""]
-        for claim, found in claims.items():
+        for claim, found in known["claims"].items():
             lines += [f"**{claim}: {found['verdict']}.**", "", *table(found["rows"]), ""]
+        for runs, rows in known["everything"].items():
+            lines += [f"All methods on {runs}:", "", *overview(rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

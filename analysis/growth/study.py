@@ -2,17 +2,25 @@
 
     python analysis/growth/study.py --out analysis/growth
 
-One run of 64 tasks for each of some methods: the cost of every experience as the run itself
-records it, the memory that the process holds after it, and the disk that its directory takes. Then
-one task each at several lengths of text and widths of model. One thread; growth.json,
-growth.png and table.md are written.
+One run of 64 tasks for each of some methods: the time between optimiser steps, the seconds of every
+experience as the run itself records them, the memory that the process holds after it, and the disk
+that its directory takes. Then two tasks each at several lengths of text and widths of model. Every
+run has a process of its own, which first makes a small run that is thrown away. One thread;
+growth.json, growth.png and table.md are written.
+
+Seconds outside evaluation hold everything but it: the steps, beginning the task, and what is saved.
+Seconds of evaluation hold the saving of adapters and the comparison of the new task's change of the
+weights with every earlier one's.
 """
 
 import argparse
 import json
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import matplotlib
@@ -37,29 +45,35 @@ TASKS, STEPS, TEXTS, TESTS, BATCH = 64, 20, 40, 16, 8
 LENGTHS, WIDTHS = (16, 32, 64, 128, 256), (64, 128, 256, 512)
 WORDS = 1000
 MARKS = (1, 2, 4, 8, 16, 32, 64)
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
-class Memory(Reporter):
-    """Notes what the process holds when an experience has ended."""
+class Watch(Reporter):
+    """Notes the pace of every experience, and what the process holds when it has ended."""
 
     def __init__(self) -> None:
         self.megabytes: list[float] = []
+        self.ms_per_step: list[float] = []
+        self._stamps: list[float] = []
 
     def note(self, text: str) -> None:
         """Nothing is shown."""
 
     def learned(self, run: str, done: int, total: int, score: str, text: str) -> None:
-        """Look at memory where a run says that an experience is over."""
+        """Look at memory and at the steps where a run says that an experience is over."""
         if done:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            self.megabytes.append(pages * 4096 / 2**20)
+            self.megabytes.append(round(pages * 4096 / 2**20, 1))
+            self.ms_per_step.append(round(1000 * float(np.median(np.diff(self._stamps))), 2))
+        self._stamps = []
 
     def runs(self, working: Sequence[str], *, waiting: int, done: int, failed: int) -> None:
         """There is no study."""
 
     def step(self, what: str, done: int, total: int) -> None:
-        """Nothing is shown."""
+        """Look at the clock where a step of training is made."""
+        if ": learning" in what:
+            self._stamps.append(perf_counter())
 
     def close(self) -> None:
         """Nothing was opened."""
@@ -93,7 +107,7 @@ def backbone(root: Path, width: int) -> str:
 
 
 def sequence(tasks: int, length: int) -> Scenario:
-    """Return tasks of running text, each with words of its own to come back more often."""
+    """Return tasks of running text, whose words are drawn at random."""
 
     def rows(seed: int, count: int) -> RowsSource:
         rng = np.random.default_rng(seed)
@@ -126,14 +140,16 @@ def settings(length: int, evaluation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def by_experience(record: RunRecord, megabytes: Sequence[float]) -> dict[str, list[float]]:
+def by_experience(record: RunRecord, watch: Watch) -> dict[str, Any]:
     """Return what every experience has cost."""
     spent = [e for e in record.events() if "training_seconds" in e and e["experience"] >= 0]
     return {
-        "ms_per_step": [round(1000 * e["training_seconds"] / e["step"], 2) for e in spent],
+        "ms_per_step": watch.ms_per_step,
+        "training_seconds": [round(e["training_seconds"], 3) for e in spent],
         "evaluation_seconds": [round(e["evaluation_seconds"], 3) for e in spent],
         "stored_numbers": [e["stored_numbers"] for e in spent],
-        "memory_megabytes": [round(value, 1) for value in megabytes],
+        "memory_megabytes": watch.megabytes,
+        "disk_megabytes": disk(record.path),
     }
 
 
@@ -142,37 +158,38 @@ def disk(folder: Path) -> float:
     return round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 2)
 
 
-def measured(root: Path) -> dict[str, Any]:
-    """Make all runs."""
-    small = backbone(root, WIDTHS[0])
+def one(method: str, evaluation: dict[str, Any], tasks: int, length: int, width: int) -> Any:
+    """Make one run, after a small one that is thrown away, and return what it has cost."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name, count in (("first", 2), ("run", tasks)):
+            watch = Watch()
+            record = run(
+                sequence(count, length),
+                method,
+                out=root / name,
+                backbone=backbone(root, width),
+                settings=settings(length, evaluation),
+                reporter=watch,
+            )
+        return by_experience(record, watch)
+
+
+def measured() -> dict[str, Any]:
+    """Make all runs, each in a process of its own."""
     found: dict[str, Any] = {"tasks": {}, "tokens": {}, "width": {}}
     plans = [(m, p) for m in METHODS for p in (POLICIES if m == "lora" else POLICIES[:1])]
-    for k, (method, evaluation) in enumerate(track(plans, "runs of 64 tasks")):
-        out, watch = root / f"tasks-{k}", Memory()
-        record = run(
-            sequence(TASKS, 32),
-            method,
-            out=out,
-            backbone=small,
-            settings=settings(32, evaluation),
-            reporter=watch,
-        )
-        name = f"{method}, every {evaluation['every']}th" if "every" in evaluation else method
-        own = by_experience(record, watch.megabytes)
-        found["tasks"][name] = own | {"disk_megabytes": disk(out)}
-    for axis, values in (("tokens", LENGTHS), ("width", WIDTHS)):
-        for value in track(values, f"runs by {axis}"):
-            length, width = (value, WIDTHS[0]) if axis == "tokens" else (32, value)
-            out = root / f"{axis}-{value}"
-            record = run(
-                sequence(2, length),
-                "lora",
-                out=out,
-                backbone=backbone(root, width),
-                settings=settings(length, {"policy": "lower"}),
-            )
-            own = by_experience(record, [])
-            found[axis][str(value)] = {"ms_per_step": own["ms_per_step"][1]}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for method, evaluation in track(plans, "runs of 64 tasks"):
+            name = f"{method}, every {evaluation['every']}th" if "every" in evaluation else method
+            done = pool.submit(one, method, evaluation, TASKS, 32, WIDTHS[0])
+            found["tasks"][name] = done.result()
+        for axis, values in (("tokens", LENGTHS), ("width", WIDTHS)):
+            for value in track(values, f"runs by {axis}"):
+                length, width = (value, WIDTHS[0]) if axis == "tokens" else (32, value)
+                own = pool.submit(one, "lora", POLICIES[0], 2, length, width).result()
+                found[axis][str(value)] = {"ms_per_step": own["ms_per_step"][1]}
     return found
 
 
@@ -184,9 +201,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
     figure, panels = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")
     wanted = {
         "ms_per_step": "training, ms per step",
+        "training_seconds": "an experience but its evaluation, s",
         "evaluation_seconds": "evaluation after an experience, s",
         "memory_megabytes": "resident memory, MB",
-        "stored_numbers": "stored numbers",
     }
     for axes, (key, title) in zip(panels.flat, wanted.items(), strict=False):
         for k, (name, values) in enumerate(found["tasks"].items()):
@@ -208,18 +225,20 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Return the costs at some numbers of tasks as Markdown; medians over the last quarter."""
+    """Return ms per step at some numbers of tasks as Markdown; medians over the last quarter."""
     lines = [
         "| method | "
         + " | ".join(f"{n} tasks" for n in MARKS)
-        + " | memory at 1 → 64, MB | disk, MB |",
-        "|" + "---|" * (len(MARKS) + 3),
+        + " | memory at 1 → 64, MB | stored numbers at 1 → 64 | disk, MB |",
+        "|" + "---|" * (len(MARKS) + 4),
     ]
     for name, values in found["tasks"].items():
         steps = [_around(values["ms_per_step"], n) for n in MARKS]
         memory = values["memory_megabytes"]
         cells = [f"{value:.1f}" for value in steps]
-        cells += [f"{memory[0]:.0f} → {memory[-1]:.0f}", f"{values['disk_megabytes']:.1f}"]
+        stored = values["stored_numbers"]
+        cells += [f"{memory[0]:.0f} → {memory[-1]:.0f}", f"{stored[0]:,} → {stored[-1]:,}"]
+        cells += [f"{values['disk_megabytes']:.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -234,9 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What grows with what.")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the results")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        found = measured(Path(folder))
+    found = measured()
     (given.out / "growth.json").write_text(json.dumps(found, indent=1) + "\n")
     (given.out / "table.md").write_text(table(found))
     draw(found, given.out / "growth.png")
