@@ -57,6 +57,7 @@ def load_parts(
         heads=chosen.heads,
         revision=chosen.revision,
     )
+    backbone.heads.seed = config.seed  # of untrained heads too, which the baseline is measured with
     fingerprint = backbone.fingerprint()
     lay_stages(folder, scenario, backbone)
     adaptation = attach_method(backbone, config, options)

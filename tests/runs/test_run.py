@@ -234,6 +234,20 @@ def test_gradient_accumulation_changes_rounding_only(tmp_path):
         np.testing.assert_allclose(one[name], other[name], atol=2e-3)
 
 
+def test_untrained_heads_are_those_of_the_seed(tmp_path):
+    """The baseline is what the frozen control goes on to say, with any seed."""
+    settings = QUICK | {"backbone": {"heads": True}}
+    records = [
+        run(small_scenario(2), "frozen", seed=seed, out=tmp_path / str(seed), settings=settings)
+        for seed in (1, 2)
+    ]
+    said = [[row.prediction for row in r.examples() if row.experience < 0] for r in records]
+
+    for record in records:
+        assert (record.matrix() == record.baseline()).all()
+    assert said[0] != said[1]
+
+
 def test_the_frozen_control_forgets_nothing_and_drifts_nowhere(tmp_path):
     """Its rows of R are the baseline, and its perplexity drift is exactly zero."""
     from continual.scenario import Probe, RowsSource
