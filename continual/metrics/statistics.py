@@ -4,11 +4,15 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from continual.errors import InputError
 
+ROUNDED = (
+    12  # significant digits: resamples with the mean of the sample are ties, as BCa counts them
+)
 RESAMPLES = 9999  # of the bootstrap: the ends of a 95 % interval move by about 1 % of its width
 
 
@@ -78,11 +82,16 @@ def _bootstrap(
 ) -> tuple[float, float]:
     from scipy.stats import DegenerateDataWarning, bootstrap
 
+    digits = ROUNDED - math.ceil(math.log10(np.abs(sample).max()))
+
+    def mean(values: np.ndarray, axis: int) -> Any:
+        return np.round(np.mean(values, axis=axis), digits)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)  # answered by the caller
         interval = bootstrap(
             (sample,),
-            np.mean,
+            mean,
             n_resamples=RESAMPLES,
             confidence_level=confidence,
             method=method,

@@ -24,6 +24,15 @@ def test_the_interval_is_scipys_bca_bootstrap():
     assert estimate(values).interval == pytest.approx((theirs.low, theirs.high))
 
 
+@pytest.mark.parametrize("shift", [0.1, 0.3, 0.37, 1.0 / 3.0, 100.0])
+def test_rounding_does_not_move_the_interval(shift):
+    """A fifth of all resamples of three has their mean; how sums are rounded decides nothing."""
+    around = estimate([0.0, 0.14, 0.28]).interval
+    found = estimate([shift, 0.14 + shift, 0.28 + shift]).interval
+
+    assert found == pytest.approx([end + shift for end in around])
+
+
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.9], [0.5, 0.5, 0.5]])
 def test_too_few_or_equal_seeds_have_no_interval(values):
     """A bootstrap of two numbers, or of equal ones, would pretend to know."""
