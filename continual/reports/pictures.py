@@ -88,7 +88,12 @@ def curves(group: Group, section: int, found: Estimates) -> tuple[Picture, ...]:
                 table=_points_table(group),
             )
         )
-    probes = dict.fromkeys(name for record in group.records for name in record.probe_names)
+    probes = dict.fromkeys(
+        name
+        for record in group.records
+        for name, nats in record.probes().items()
+        if np.isfinite(nats[0])  # an encoder has none
+    )
     pictures += [
         Picture(
             stem=f"{section}-drift-{number}",

@@ -120,6 +120,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         scenario: str = "office",
         backbone: str = "tiny-lm",
         probe: str | None = "language-reference",
+        probed: bool = True,
         reached: int | None = None,
         options: dict | None = None,
         environment: dict | None = None,
@@ -152,9 +153,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         }
         (directory / "environment.json").write_text(json.dumps({**written, **(environment or {})}))
         last = len(tasks) - 1 if reached is None else reached
-        write_scores(
-            directory, [r for r in _scores(method, tasks, seed, probe) if r.experience <= last]
-        )
+        rows = _scores(method, tasks, seed, probe if probed else None)
+        write_scores(directory, [row for row in rows if row.experience <= last])
         if examples:
             write_examples(directory, [r for r in _examples(tasks, seed) if r.experience <= last])
         for i in range(-1, last + 1) if costs else ():

@@ -152,6 +152,15 @@ def test_every_figure_has_its_numbers_as_csv(study, tmp_path):
     assert page.read_text().count("The same as a table") == len(stems)
 
 
+def test_an_encoder_has_no_picture_of_drift(make_run, tmp_path):
+    """The scenario names a probe, and no run could measure it."""
+    write_report([make_run(probed=False)], tmp_path / "r.html")
+
+    stems = {path.stem for path in (tmp_path / "r-figures").glob("*.svg")}
+    assert not [stem for stem in stems if "drift" in stem]
+    assert "1-tasks" in stems
+
+
 def test_joint_training_is_not_in_the_tradeoff(make_run):
     """It learned everything at once, so it has neither forgetting nor learning accuracy."""
     from continual.reports.comparison import estimates
