@@ -87,15 +87,18 @@ def settings(work: Work, steps: int) -> dict:
     }
 
 
-def train(work: Work, texts: list[str], steps: int, folder: Path) -> list[float]:
+def train(
+    work: Work, texts: list[str], steps: int, folder: Path, *, compiled: bool = False
+) -> list[float]:
     """Train; return the clock after every step."""
-    watch = Watch()
+    watch, wanted = Watch(), settings(work, steps)
+    wanted["train"] |= {"compile": compiled}
     run(
         scenario(work, [(texts, texts[: work.batch])]),
         "lora",
         out=folder / "run",
         backbone=str(work.folder),
-        settings=settings(work, steps),
+        settings=wanted,
         reporter=watch,
     )
     return watch.stamps
