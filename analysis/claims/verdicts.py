@@ -182,7 +182,10 @@ def _label(record: RunRecord, own: float) -> str:
 
 
 def everything(known: Records) -> list[Row]:
-    """Return a row of means and intervals per method and control, and of no training at all."""
+    """Return a row of means and intervals per method and control.
+
+    Where the task is known, also of no training at all and of a task's commonest class.
+    """
     rows = []
     for method, records in known.items():
         if method.endswith(SAME_RATE) and records == known[method.removesuffix(SAME_RATE)]:
@@ -197,10 +200,9 @@ def everything(known: Records) -> list[Row]:
         row["perplexity drift, nats per token"] = _estimated(drifts)
         rows.append(row)
     frozen = known["frozen"].values()
-    for name, floor in (
-        ("before training", RunRecord.baseline),
-        ("majority class", RunRecord.majority),
-    ):
+    floors = (("before training", RunRecord.baseline), ("majority class", RunRecord.majority))
+    alone = all(record.setting == "task-incremental" for record in frozen)
+    for name, floor in floors if alone else ():
         value = float(np.mean([floor(record) for record in frozen]))
         rows.append({"method": name, AVERAGE[0]: [value, None]})
     return rows
