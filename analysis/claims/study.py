@@ -2,6 +2,7 @@
 
     python analysis/claims/prepare.py --raw RAW --out DATA
     python analysis/claims/study.py vision   --data DATA/vision --runs RUNS --jobs 2
+    python analysis/claims/nearest.py        --data DATA/vision --runs RUNS
     python analysis/claims/study.py glue     --data DATA/glue --backbone LM --runs RUNS --jobs 2
     python analysis/claims/study.py standard --data TEXTS --backbone WEIGHTS --runs RUNS --jobs 2
     python analysis/claims/verdicts.py PAPER --runs RUNS --out analysis/claims
