@@ -3,16 +3,17 @@
     python analysis/claims/prepare.py --raw RAW --out DATA
     python analysis/claims/study.py vision   --data DATA/vision --runs RUNS --jobs 2
     python analysis/claims/nearest.py        --data DATA/vision --runs RUNS
-    python analysis/claims/study.py glue     --data DATA/glue --backbone LM --runs RUNS --jobs 2
+    python analysis/claims/study.py glue     --data DATA/glue --runs RUNS --jobs 2
+    python analysis/claims/study.py pydocs   --runs RUNS --jobs 2
     python analysis/claims/study.py standard --data TEXTS --backbone WEIGHTS --runs RUNS --jobs 2
     python analysis/claims/verdicts.py PAPER --runs RUNS --out analysis/claims
 
 `vision` learns scikit-learn's digits and MNIST two digits at a time, and 136 Omniglot characters in
 eight tasks, class-incrementally, in three orders of the classes (S-LoRA's claim). `glue` learns
-MRPC, SST-2 and Sentiment140 under heads of a small language model, and watches WikiText-2
-(CURLoRA's claim). `standard` learns order 1 of cl-standard-4 under heads (N-LoRA's claim, and
-CURLoRA's about a first task that a model of this size can learn, and so forget); TEXTS is the
-folder of its data, WEIGHTS that of all-MiniLM-L6-v2.
+MRPC, SST-2 and Sentiment140 under heads of a small language model, and watches WikiText-2, and
+`pydocs` learns the first three tasks of that sequence, which a model of this size can learn, and so
+forget (CURLoRA's claim). `standard` learns order 1 of cl-standard-4 under heads (N-LoRA's claim);
+TEXTS is the folder of its data, WEIGHTS that of all-MiniLM-L6-v2.
 
 Learning rates are chosen on the validation split of an order's first task, seed 0: the lowest whose
 loss is within 0.1 nats of the best, or 0.02 where there are two classes, between which guessing
@@ -21,7 +22,7 @@ of N-LoRA's and O-LoRA's penalties are chosen afterwards by the loss on the vali
 first two tasks, once both are learned. Controls for the rate: for CURLoRA's claim LoRA also at a
 third and a tenth of its own; for the others IncLoRA and O-LoRA also at the rate of the method that
 is claimed to beat them, where that is another. Ten seeds: with n of them no p is below 2^(1-n), and
-Holm multiplies it by the 12 comparisons of the largest family; three of the controls that no claim
+Holm multiplies it by the 13 comparisons of the largest family; three of the controls that no claim
 compares with, where runs take a minute. An interrupted study goes on in RUNS where it stopped.
 """
 
@@ -40,12 +41,12 @@ from continual.studies import LADDER, Grid, choose_rates, run_study
 from continual.studies.choose import MARGIN
 
 SEEDS = tuple(range(10))
-FEW = 3  # seeds of CONTROLS, where runs take a minute
+FEW = 3  # seeds of controls, where runs take a minute
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 OWN_RATES = {"curlora": (1e-2, 3e-2, 1e-1, 3e-1), "head-only": (1e-3, 3e-3, 1e-2, 3e-2)}
 AS_LORA = ("joint", "per-task", "inclora", "olora")  # LoRA to the last bit on a first task
 LOW = (1 / 3, 1 / 10)  # of LoRA's rate, for the control that learns as little
-LONG = ("glue", "standard")
+LONG = ("glue", "pydocs", "standard")
 MARGINS = {"glue": 0.02}  # nats, in the place of the usual 0.1
 WEIGHTS = {"nlora": (0.5, 5.0, 50.0), "olora": (0.5, 5.0, 50.0)}  # of penalties, for `standard`
 ORDERS = 3  # of the classes; seeds are divided among them
@@ -80,8 +81,9 @@ def digits(order: int) -> Scenario:
     return replace(found, tasks=split_by_class(whole, 5, seed=order), orders={})
 
 
-def vision(data: Path) -> Part:
+def vision(data: Path | None) -> Part:
     """Return the three sequences of pictures in every order, their settings and seeds."""
+    assert data is not None
     found: Part = {}
     for order in range(ORDERS):
         common, seeds = {"evaluation": {"policy": "lower"}}, SEEDS[order::ORDERS]
@@ -103,7 +105,7 @@ def vision(data: Path) -> Part:
     return found
 
 
-def glue(data: Path) -> Part:
+def glue(data: Path | None) -> Part:
     """Return the CURLoRA paper's sequence under heads."""
     found = load_scenario("curlora-glue", data=data)
     limit = Limit(train=600, validation=100, test=300)
@@ -118,7 +120,15 @@ def glue(data: Path) -> Part:
     return {"glue/order-0": (replace(found, tasks=tasks, probes=probes), settings, SEEDS)}
 
 
-def standard(data: Path) -> Part:
+def pydocs(data: Path | None) -> Part:
+    """Return three tasks of a sequence that comes with the library; no data is needed."""
+    del data
+    found = load_scenario("pydocs")
+    three = replace(found, tasks=found.tasks[:3], orders={})
+    return {"pydocs/order-0": (three, {"evaluation": {"policy": "lower"}}, SEEDS)}
+
+
+def standard(data: Path | None) -> Part:
     """Return order 1 of the standard benchmark under heads."""
     found = load_scenario("cl-standard-4", order="order-1", data=data)
     limit = Limit(train=400, validation=90, test=120)
@@ -133,20 +143,19 @@ def standard(data: Path) -> Part:
     }
 
 
-CONTROLS = ("frozen", "joint", "per-task")  # that no claim compares with
-PARTS = {
-    "vision": (vision, ("head-only", *CONTROLS, "lora", "inclora", "olora", "slora")),
-    "glue": (glue, ("head-only", *CONTROLS, "lora", "curlora")),
-    "standard": (
-        standard,
-        ("head-only", *CONTROLS, "lora", "curlora", "inclora", "olora", "nlora"),
-    ),
+CONTROLS = ("frozen", "joint", "per-task")
+PARTS = {  # sequences, controls that no claim compares with, methods that claims compare
+    "vision": (vision, (*CONTROLS, "head-only", "lora"), ("inclora", "olora", "slora")),
+    "glue": (glue, CONTROLS, ("head-only", "lora", "curlora")),
+    "pydocs": (pydocs, CONTROLS, ("lora", "curlora")),
+    "standard": (standard, (*CONTROLS, "head-only", "lora"), ("inclora", "olora", "nlora")),
 }
 
 
 def rates_of(part: str, scenario: Scenario, out: Path, more: dict[str, Any]) -> dict[str, float]:
     """Return the learning rate of every method that learns."""
-    _, methods = PARTS[part]
+    _, controls, compared = PARTS[part]
+    methods = (*controls, *compared)
     tried = {m: OWN_RATES.get(m, RATES) for m in methods if m not in (*AS_LORA, "frozen")}
     margin = MARGINS.get(part, MARGIN)
     rates = choose_rates(scenario, tried, beyond=LADDER, margin=margin, out=out, **more)
@@ -175,11 +184,12 @@ def variants(
     part: str, rates: dict[str, float], weights: dict[str, float] | None = None
 ) -> tuple[str, ...]:
     """Return every method of a part with its settings, and the controls at other rates."""
-    _, methods = PARTS[part]
+    _, controls, compared = PARTS[part]
+    methods = (*controls, *compared)
     wanted = [(m, rates.get(m)) for m in methods]
     if "curlora" in methods:
         wanted += [("lora", float(f"{rates['lora'] * share:.2g}")) for share in LOW]
-    if "inclora" in methods and (own := rates[methods[-1]]) != rates["inclora"]:
+    elif (own := rates[compared[-1]]) != rates["inclora"]:
         wanted += [("inclora", own), ("olora", own)]
     found = []
     for method, rate in wanted:
@@ -193,12 +203,14 @@ def main() -> None:
     """Choose the rates and make the runs of one part."""
     parser = argparse.ArgumentParser(description="The runs behind the claims.")
     parser.add_argument("part", choices=sorted(PARTS))
-    parser.add_argument("--data", type=Path, required=True, help="folder of its data")
+    parser.add_argument("--data", type=Path, help="folder of its data; pydocs needs none")
     parser.add_argument("--backbone", default=None, help="a model for texts, for glue and standard")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the run directories")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     given = parser.parse_args()
-    sequences, _ = PARTS[given.part]
+    sequences, controls, _ = PARTS[given.part]
+    if given.data is None and given.part != "pydocs":
+        parser.error(f"{given.part} needs --data, the folder of its data.")
     backbone = given.backbone or ("tiny-lm" if given.part != "vision" else "tiny-vit")
     for name, (scenario, settings, seeds) in sequences(given.data).items():
         more = {"backbone": backbone, "settings": settings, "jobs": given.jobs}
@@ -209,7 +221,7 @@ def main() -> None:
         if given.part == "standard":
             weights = weights_of(scenario, rates, out / "weights", more)
         names = variants(given.part, rates, weights)
-        few = [v for v in names if given.part in LONG and v.split(":")[0] in CONTROLS]
+        few = [v for v in names if given.part in LONG and v.split(":")[0] in controls]
         grids = [Grid(methods=tuple(v for v in names if v not in few), seeds=seeds)]
         grids += [Grid(methods=tuple(few), seeds=seeds[:FEW])] if few else []
         for grid in grids:
